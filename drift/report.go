@@ -1,0 +1,103 @@
+// Package drift says how the live system differs from what is declared: Compare lists the changes, a Report carries
+// what one pass found and did.
+package drift
+
+import (
+	"time"
+
+	"github.com/cloakwork/cloakwork/schema"
+)
+
+// Op is what a change does to one object.
+type Op string
+
+// The operations.
+const (
+	Create Op = "create"
+	Update Op = "update"
+	Delete Op = "delete"
+	Rename Op = "rename"
+)
+
+// Cause is why live and declared differ.
+type Cause string
+
+// The causes.
+const (
+	FromCommit Cause = "commit"  // the declaration moved
+	FromDrift  Cause = "drift"   // the server moved
+	FromBoth   Cause = "both"    // both moved
+	FromInput  Cause = "input"   // a substituted value differs, and git doesn't say which side moved
+	Unknown    Cause = "unknown" // what was last applied can't be read
+)
+
+// Outcome is how a change ended.
+type Outcome string
+
+// The outcomes; a change that was only planned has none.
+const (
+	Done    Outcome = "done"
+	Failed  Outcome = "failed"
+	Skipped Outcome = "skipped"
+)
+
+// Risk is a class of harm that a change can do.
+type Risk string
+
+// The risks.
+const (
+	Deletes       Risk = "deletes"
+	Recreates     Risk = "recreates"
+	EndsSessions  Risk = "ends sessions"
+	BreaksLogins  Risk = "breaks logins"
+	AsksAgain     Risk = "asks people again"
+	WeakensSafety Risk = "weakens security"
+	CutsOwnAccess Risk = "cuts own access"
+)
+
+// Change is one difference and what removes it.
+type Change struct {
+	Op         Op
+	Cause      Cause
+	Address    schema.Address
+	From       schema.Address // renames only: where the object stands now
+	Want, Have schema.Object
+	Diffs      []Diff // what differs, by path; updates and renames
+	Risk       []Risk
+	Outcome    Outcome
+	Says       string // why it failed or was skipped, or a hint for the plan
+}
+
+// Diff is one field that differs. Want nil with Unset means that the field, or map key, goes.
+type Diff struct {
+	Path       string
+	Want, Have any
+	Cause      Cause
+	Unset      bool
+	Secret     bool // its values are never shown
+}
+
+// Verdict is what a pass comes to.
+type Verdict string
+
+// The verdicts.
+const (
+	InSync      Verdict = "in sync"
+	Pending     Verdict = "pending"
+	Drifted     Verdict = "drifted"
+	Progressing Verdict = "progressing"
+	Blocked     Verdict = "blocked"
+	Errored     Verdict = "failed"
+	Superseded  Verdict = "superseded"
+	Suspended   Verdict = "suspended"
+)
+
+// Report is what one pass found and did.
+type Report struct {
+	Commit, Server, Realm, Deployment string
+	Verdict                           Verdict
+	Says                              string // one sentence, at most 140 characters: it is the commit status
+	Changes                           []Change
+	Problems                          []schema.Problem
+	Began, Ended                      time.Time
+}

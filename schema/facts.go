@@ -1,0 +1,65 @@
+package schema
+
+import "strings"
+
+// Kind is what a definition's @kind attribute says: how objects of one kind are named, and where they stand.
+type Kind struct {
+	Name  string
+	In    []string // kinds of the objects that hold it, "realm" among them
+	Key   []string // fields that make its key; none for what its parent holds once
+	Links bool     // not an object: references that its parent holds, as one set
+}
+
+// Fact says how the values of one field behave. It is written beside the field in the CUE schema, as an attribute.
+type Fact struct {
+	Set       bool   // @set(): a list whose order doesn't count
+	Ordered   bool   // @ordered(): a list whose order counts
+	Map       bool   // @map(open): a map compared and owned key by key
+	Key       string // @key(name): a list of objects, matched by this field
+	As        string // @as(bool|int|csv|##|json|duration): a typed value in a string
+	Empty     bool   // @empty(equal): null, "", [], {} and absent are one
+	Fold      bool   // @fold(): the case of letters doesn't count
+	Secret    bool   // @secret(): never shown
+	WriteOnly bool   // @writeonly(): the server never gives it back; implies Secret
+	Create    bool   // @create(): sent when the object is made, and never compared
+	Fixed     bool   // @fixed(): can't be changed in place
+	Server    string // @server(value): the server puts this in by itself; no drift
+	HasServer bool
+	Ref       string // @ref(kind, by=name|id): names an object of that kind
+	RefBy     string
+	Type      string // what CUE says the field holds: string, bool, int, number, list, struct, _
+}
+
+// Facts are all facts, by kind and field path. A path names the keys of a map after a dot: attributes.post.logout.redirect.uris.
+// The path of what holds for every key ends in *: attributes.*
+type Facts map[string]map[string]Fact
+
+// Of is the fact of one field of a kind. A path into an open map, of which nothing special is said, takes that of the map's values.
+func (f Facts) Of(kind, path string) Fact {
+	paths := f[kind]
+	if fact, ok := paths[path]; ok {
+		return fact
+	}
+	for i := len(path) - 1; i > 0; i-- {
+		if path[i] != '.' {
+			continue
+		}
+		if fact, ok := paths[path[:i]+".*"]; ok {
+			return fact
+		}
+	}
+	return Fact{}
+}
+
+// Secret tells whether the value at a path of an object must not be shown.
+func (f Facts) Secret(o Object, path string) bool {
+	if fact := f.Of(o.Address.Kind(), path); fact.Secret || fact.WriteOnly {
+		return true
+	}
+	for input := range o.Inputs {
+		if input == path || strings.HasPrefix(input, path+".") || strings.HasPrefix(path, input+".") {
+			return true
+		}
+	}
+	return false
+}
