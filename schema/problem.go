@@ -13,6 +13,8 @@ type Problem struct {
 	Hint    string    // what to do: write true or false; "" where the first part says it all
 	Realm   *RealmRef // the realm that it blocks; nil blocks every new declaration of the tree
 	Warning bool      // said, and blocks nothing
+
+	Deployment string // the deployment that it blocks, and the realms that it serves; "" where it is none's
 }
 
 // String is the problem in one line: file:line:col: what; what to do.
@@ -60,7 +62,15 @@ func SortProblems(problems []Problem) []Problem {
 }
 
 // Blocks tells whether the problem holds back what is declared for the realm.
-func (p Problem) Blocks(r RealmRef) bool { return !p.Warning && (p.Realm == nil || *p.Realm == r) }
+func (p Problem) Blocks(r RealmRef) bool {
+	switch {
+	case p.Warning:
+		return false
+	case p.Deployment != "":
+		return p.Deployment == r.Server
+	}
+	return p.Realm == nil || *p.Realm == r
+}
 
 // Blocking is the problems that hold back what is declared for the realm.
 func Blocking(problems []Problem, r RealmRef) []Problem {

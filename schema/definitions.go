@@ -1,0 +1,332 @@
+package schema
+
+import (
+	"embed"
+	"fmt"
+	"maps"
+	"path"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+
+	"cuelang.org/go/cue"
+	"cuelang.org/go/cue/build"
+	"cuelang.org/go/cue/cuecontext"
+)
+
+//go:embed *.cue keycloak/*/*.cue
+var definitionFiles embed.FS
+
+// Versions are the minor versions of Keycloak that there are definitions for, oldest first.
+func Versions() []string {
+	folders, err := definitionFiles.ReadDir("keycloak")
+	if err != nil {
+		panic(err) // embedded
+	}
+	var versions []string
+	for _, f := range folders {
+		versions = append(versions, f.Name())
+	}
+	slices.SortFunc(versions, compareVersions)
+	return versions
+}
+
+func compareVersions(a, b string) int {
+	return slices.CompareFunc(strings.Split(a, "."), strings.Split(b, "."), func(a, b string) int {
+		m, _ := strconv.Atoi(a)
+		n, _ := strconv.Atoi(b)
+		return m - n
+	})
+}
+
+// Definitions are the facts and kinds that the definitions of one version of Keycloak state: 26.7 or 26.7.3; "" is the
+// newest that there is.
+func Definitions(version string) (Facts, map[string]Kind, error) {
+	d, err := define(version)
+	if err != nil {
+		return nil, nil, err
+	}
+	return d.facts, d.kinds, nil
+}
+
+// compiled holds the definitions of every version that was asked for: making them costs a hundred times a small load.
+var compiled sync.Map // version → func() (*definitions, error)
+
+func define(version string) (*definitions, error) {
+	known := Versions()
+	minor := known[len(known)-1]
+	if version != "" {
+		parts := strings.Split(version, ".")
+		minor = strings.Join(parts[:min(2, len(parts))], ".")
+	}
+	if !slices.Contains(known, minor) {
+		return nil, fmt.Errorf("there are no definitions for Keycloak %s, only for %s", version, strings.Join(known, ", "))
+	}
+	once, _ := compiled.LoadOrStore(minor, sync.OnceValues(func() (*definitions, error) { return compile(minor) }))
+	return once.(func() (*definitions, error))()
+}
+
+// definitions is what CUE says, read once into Go values, so that the walk over a manifest asks no evaluator.
+type definitions struct {
+	forms map[string]*form // by the definition's name: #ClientRepresentation
+	facts Facts
+	kinds map[string]Kind
+
+	mu      sync.Mutex // CUE evaluates for one caller at a time
+	context *cue.Context
+}
+
+// form is the shape of one value.
+type form struct {
+	types  cue.Kind
+	value  cue.Value
+	kind   *Kind // where the value is an object of its own
+	was    bool  // where such an object may be renamed
+	fields map[string]*field
+	rest   *field // any other key
+	elem   *field // of a list
+	holds  bool   // somewhere below stand objects of their own
+}
+
+// field is one field of a form, and what its attributes say.
+type field struct {
+	*form
+	name      string
+	fact      Fact
+	links     bool
+	complete  bool
+	computed  bool
+	unmanaged bool
+	instead   string // what to write in place of what isn't managed
+	owner     string // the kind of the objects that the keys of this map name
+	nameless  string // the name of the one object here, where it bears none
+}
+
+func compile(version string) (*definitions, error) {
+	instance := build.NewContext().NewInstance("schema", nil)
+	for _, folder := range []string{".", path.Join("keycloak", version)} {
+		entries, err := definitionFiles.ReadDir(folder)
+		if err != nil {
+			return nil, err
+		}
+		for _, e := range entries {
+			if path.Ext(e.Name()) != ".cue" {
+				continue
+			}
+			name := path.Join(folder, e.Name())
+			source, err := definitionFiles.ReadFile(name)
+			if err != nil {
+				return nil, err
+			}
+			if err := instance.AddFile(name, source); err != nil {
+				return nil, fmt.Errorf("parse %s: %w", name, err)
+			}
+		}
+	}
+	d := &definitions{forms: map[string]*form{}, facts: Facts{}, kinds: map[string]Kind{}, context: cuecontext.New()}
+	root := d.context.BuildInstance(instance)
+	if err := root.Err(); err != nil {
+		return nil, fmt.Errorf("compile the definitions of Keycloak %s: %w", version, err)
+	}
+	for _, name := range []string{"RealmManifest", "DeploymentManifest", "RealmRepresentation"} {
+		d.read(root.LookupPath(cue.MakePath(cue.Def(name))))
+	}
+	for _, f := range d.forms {
+		f.holds = f.kind == nil && holds(f, map[*form]bool{})
+	}
+	for _, f := range d.forms {
+		if f.kind != nil {
+			d.state(f.kind.Name, f, "")
+		}
+	}
+	return d, nil
+}
+
+// read makes a form of a value. Definitions refer to each other in circles, so each is read once.
+func (d *definitions) read(v cue.Value) *form {
+	v = definition(v)
+	name := v.Path().String()
+	if f, ok := d.forms[name]; ok {
+		return f
+	}
+	f := &form{types: v.IncompleteKind(), value: v, fields: map[string]*field{}}
+	if strings.HasPrefix(name, "#") {
+		d.forms[name] = f
+	}
+	for _, a := range v.Attributes(cue.DeclAttr) {
+		if a.Name() == "kind" {
+			f.kind, f.was = d.kind(a)
+		}
+	}
+	if f.types == cue.TopKind || f.types&(cue.StructKind|cue.ListKind) == 0 {
+		return f
+	}
+	if f.types&cue.ListKind != 0 {
+		if elem := v.LookupPath(cue.MakePath(cue.AnyIndex)); elem.Exists() {
+			f.elem = d.field("", elem)
+		}
+	}
+	if f.types&cue.StructKind != 0 {
+		if rest := v.LookupPath(cue.MakePath(cue.AnyString)); rest.Exists() {
+			f.rest = d.field("*", rest)
+		}
+		fields, err := v.Fields(cue.Optional(true))
+		for err == nil && fields.Next() {
+			name := fields.Selector().Unquoted()
+			f.fields[name] = d.field(name, fields.Value())
+		}
+	}
+	return f
+}
+
+// definition is what a value refers to, alone or beside what this folder adds to it.
+func definition(v cue.Value) cue.Value {
+	v = cue.Dereference(v)
+	if len(v.Path().Selectors()) == 1 {
+		return v
+	}
+	if op, args := v.Expr(); op == cue.AndOp {
+		for _, a := range args {
+			if d := cue.Dereference(a); len(d.Path().Selectors()) == 1 {
+				return d
+			}
+		}
+	}
+	return v
+}
+
+// kind is what @kind(clients, in=[realm], key=[clientId], was) says.
+func (d *definitions) kind(a cue.Attribute) (*Kind, bool) {
+	list := func(name string) []string {
+		v, found, err := a.Lookup(0, name)
+		if err != nil || !found {
+			return nil
+		}
+		return strings.FieldsFunc(v, func(r rune) bool { return strings.ContainsRune("[], ", r) })
+	}
+	k := Kind{In: list("in"), Key: list("key")}
+	k.Name, _ = a.String(0)
+	was, _ := a.Flag(1, "was")
+	d.kinds[k.Name] = k
+	return &k, was
+}
+
+func (d *definitions) field(name string, v cue.Value) *field {
+	f := &field{form: d.read(v), name: name}
+	f.fact.Type = typeName(f.types)
+	for _, a := range v.Attributes(cue.FieldAttr) {
+		arg, _ := a.String(0)
+		switch a.Name() {
+		case "set":
+			f.fact.Set = true
+		case "ordered":
+			f.fact.Ordered = true
+		case "map":
+			f.fact.Map = true
+		case "key":
+			f.fact.Key = arg
+		case "as":
+			f.fact.As = arg
+		case "empty":
+			f.fact.Empty = true
+		case "fold":
+			f.fact.Fold = true
+		case "secret":
+			f.fact.Secret = true
+		case "writeonly":
+			f.fact.WriteOnly, f.fact.Secret = true, true
+		case "create":
+			f.fact.Create = true
+		case "fixed":
+			f.fact.Fixed = true
+		case "server":
+			f.fact.Server, f.fact.HasServer = arg, true
+		case "ref":
+			f.fact.Ref = arg
+			f.fact.RefBy, _, _ = a.Lookup(0, "by")
+		case "links":
+			f.links = true
+		case "complete":
+			f.complete = true
+		case "computed":
+			f.computed = true
+		case "unmanaged":
+			f.unmanaged, f.instead = true, arg
+		case "owner":
+			f.owner = arg
+		case "nameless":
+			f.nameless = arg
+		}
+	}
+	return f
+}
+
+func typeName(k cue.Kind) string {
+	switch k {
+	case cue.TopKind:
+		return "_"
+	case cue.StringKind:
+		return "string"
+	case cue.BoolKind:
+		return "bool"
+	case cue.IntKind:
+		return "int"
+	case cue.NumberKind, cue.FloatKind:
+		return "number"
+	case cue.ListKind:
+		return "list"
+	case cue.StructKind:
+		return "struct"
+	}
+	return "_"
+}
+
+// holds tells whether objects of their own stand below a form.
+func holds(f *form, seen map[*form]bool) bool {
+	if seen[f] {
+		return false
+	}
+	seen[f] = true
+	if f.kind != nil {
+		return true
+	}
+	for _, below := range slices.Concat(slices.Collect(maps.Values(f.fields)), []*field{f.rest, f.elem}) {
+		if below != nil && !below.unmanaged && holds(below.form, seen) {
+			return true
+		}
+	}
+	return false
+}
+
+// state writes down the facts of a kind, from its definition on, and the kinds of the links that its objects hold.
+func (d *definitions) state(kind string, f *form, prefix string) {
+	note := func(kind, path string, f *field) {
+		if d.facts[kind] == nil {
+			d.facts[kind] = map[string]Fact{}
+		}
+		d.facts[kind][path] = f.fact
+	}
+	for name, below := range f.fields {
+		switch {
+		case below.computed || below.unmanaged || holds(below.form, map[*form]bool{}):
+		case below.links:
+			k := d.kinds[name]
+			k.Name, k.Links = name, true
+			if !slices.Contains(k.In, kind) {
+				k.In = append(k.In, kind)
+				slices.Sort(k.In)
+			}
+			d.kinds[name] = k
+			note(name, name, below)
+			d.state(name, below.form, name+".")
+		default:
+			note(kind, prefix+name, below)
+			d.state(kind, below.form, prefix+name+".")
+		}
+	}
+	if f.rest != nil {
+		note(kind, prefix+"*", f.rest)
+		d.state(kind, f.rest.form, prefix+"*.")
+	}
+}

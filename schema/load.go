@@ -1,0 +1,207 @@
+package schema
+
+import (
+	"errors"
+	"io/fs"
+	"path"
+	"slices"
+	"strings"
+)
+
+// Options say how manifests are read.
+type Options struct {
+	Paths     []string                         // only these files and folders; none: everything
+	Server    string                           // where realms go that name no server themselves
+	Version   string                           // of Keycloak, 26.7 or 26.7.3; "" is the newest that there are definitions for
+	Env       func(name string) (string, bool) // what $(env:NAME) stands for; nil: no variable is defined
+	Allow     []string                         // patterns of the variables that may be substituted; nil: all but the forbidden
+	Secrets   fs.FS                            // where $(file:path) is looked for, besides the tree itself; may be nil
+	MergeLast bool                             // of two values for one field the later file's holds
+}
+
+// Load reads every manifest of a tree. It returns what could be read, and all that is wrong with the rest: a realm may be
+// taken from the result only where no problem Blocks it.
+func Load(fsys fs.FS, o Options) Declared {
+	d, err := define(o.Version)
+	if err != nil {
+		return Declared{Realms: map[RealmRef]*Realm{}, Problems: []Problem{{What: err.Error()}}}
+	}
+	l := &loader{fsys: fsys, options: o, definitions: d, realms: map[RealmRef]*Realm{}, settled: map[RealmRef]map[string]Origin{}}
+	for _, f := range l.files() {
+		for _, doc := range l.read(f) {
+			l.document(doc)
+		}
+	}
+	l.lookAlikes()
+	return Declared{Realms: l.realms, Problems: SortProblems(l.problems), Facts: d.facts, Kinds: d.kinds}
+}
+
+type loader struct {
+	fsys        fs.FS
+	options     Options
+	definitions *definitions
+	realms      map[RealmRef]*Realm
+	settled     map[RealmRef]map[string]Origin // where the settings of each realm are declared
+	problems    []Problem
+}
+
+func (l *loader) problem(p Problem) { l.problems = append(l.problems, p) }
+
+// file is one to read; a named one must hold a manifest.
+type file struct {
+	name  string
+	named bool
+}
+
+// files lists what may hold manifests, in order.
+func (l *loader) files() []file {
+	var files []file
+	add := func(f file) {
+		if !slices.ContainsFunc(files, func(g file) bool { return g.name == f.name }) {
+			files = append(files, f)
+		}
+	}
+	paths := l.options.Paths
+	if len(paths) == 0 {
+		paths = []string{"."}
+	}
+	for _, p := range paths {
+		p = path.Clean(strings.TrimPrefix(p, "./"))
+		target, err := follow(l.fsys, p)
+		if err != nil {
+			l.problem(problemf(Origin{File: p}, "", "%s", reason(err)))
+			continue
+		}
+		info, err := fs.Stat(l.fsys, target)
+		switch {
+		case err != nil:
+			l.problem(problemf(Origin{File: p}, "", "%s", reason(err)))
+		case info.IsDir():
+			for _, name := range l.walk(p) {
+				add(file{name: name})
+			}
+		default:
+			add(file{name: p, named: true})
+		}
+	}
+	return files
+}
+
+// walk lists the files below a folder that look like manifests. Hidden ones and node_modules are left out.
+func (l *loader) walk(root string) []string {
+	var names []string
+	err := fs.WalkDir(l.fsys, root, func(name string, entry fs.DirEntry, err error) error {
+		base := path.Base(name)
+		switch {
+		case err != nil:
+			l.problem(problemf(Origin{File: name}, "", "%s", reason(err)))
+			return nil
+		case name == root && entry.IsDir():
+			return nil
+		case strings.HasPrefix(base, ".") || base == "node_modules":
+			if entry.IsDir() {
+				return fs.SkipDir
+			}
+			return nil
+		case entry.IsDir():
+			return nil
+		case entry.Type()&fs.ModeSymlink != 0:
+			if l.link(name) {
+				names = append(names, name)
+			}
+		case isManifest(name):
+			names = append(names, name)
+		}
+		return nil
+	})
+	if err != nil {
+		l.problem(problemf(Origin{File: root}, "", "%s", reason(err)))
+	}
+	return names
+}
+
+func isManifest(name string) bool {
+	switch path.Ext(name) {
+	case ".yaml", ".yml", ".json":
+		return true
+	}
+	return false
+}
+
+// link tells whether a symbolic link is to be read: it is, where it leads to a file that isn't read under its own name.
+// Mounted configuration consists of such links, into a hidden folder.
+func (l *loader) link(name string) bool {
+	if !isManifest(name) && path.Ext(name) != "" {
+		return false
+	}
+	target, err := follow(l.fsys, name)
+	if errors.Is(err, errLeadsOut) {
+		l.problem(problemf(Origin{File: name}, "put the file itself there", "%s", reason(err)))
+		return false
+	}
+	if err != nil {
+		l.problem(problemf(Origin{File: name}, "", "%s", reason(err)))
+		return false
+	}
+	info, err := fs.Stat(l.fsys, target)
+	if err != nil {
+		l.problem(problemf(Origin{File: name}, "", "%s", reason(err)))
+		return false
+	}
+	hidden := slices.ContainsFunc(strings.Split(target, "/"), func(part string) bool { return strings.HasPrefix(part, ".") && part != "." })
+	return isManifest(name) && !info.IsDir() && (hidden || !isManifest(target))
+}
+
+var errLeadsOut = errors.New("symlink leads out of the configuration")
+
+// follow resolves the symbolic links in a path, none of which may leave the tree.
+func follow(fsys fs.FS, name string) (string, error) {
+	if name == ".." || strings.HasPrefix(name, "../") || path.IsAbs(name) {
+		return "", errors.New("leads out of the configuration")
+	}
+	links, ok := fsys.(fs.ReadLinkFS)
+	if !ok {
+		return name, nil
+	}
+	done, rest, hops := ".", strings.Split(name, "/"), 0
+	for len(rest) > 0 {
+		next := path.Join(done, rest[0])
+		rest = rest[1:]
+		info, err := links.Lstat(next)
+		if err != nil {
+			return "", err
+		}
+		if info.Mode()&fs.ModeSymlink == 0 {
+			done = next
+			continue
+		}
+		if hops++; hops > 40 {
+			return "", errors.New("symlinks lead in a circle")
+		}
+		target, err := links.ReadLink(next)
+		if err != nil {
+			return "", err
+		}
+		target = path.Join(done, target)
+		if path.IsAbs(target) || target == ".." || strings.HasPrefix(target, "../") {
+			return "", errLeadsOut
+		}
+		done, rest = ".", append(strings.Split(target, "/"), rest...)
+	}
+	return done, nil
+}
+
+// reason is an error without the path, which the problem's place names already.
+func reason(err error) string {
+	var at *fs.PathError
+	if errors.As(err, &at) {
+		err = at.Err
+	}
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return "there is no such file"
+	case strings.Contains(err.Error(), "escapes"): // os.Root's own error isn't exported
+		return errLeadsOut.Error()
+	}
+	return err.Error()
+}

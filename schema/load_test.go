@@ -1,0 +1,146 @@
+package schema
+
+import (
+	"bytes"
+	"encoding/json"
+	"flag"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"testing/fstest"
+
+	"github.com/google/go-cmp/cmp"
+	"golang.org/x/tools/txtar"
+)
+
+var update = flag.Bool("update", false, "write what Load says into testdata")
+
+// TestManifestsSayWhatTheyAlwaysSaid loads the tree of every archive in testdata. Its comment may set options, one a
+// line, as "server eu"; the file "problems" holds what Load must say, and the file "declared", if there, what it must find.
+func TestManifestsSayWhatTheyAlwaysSaid(t *testing.T) {
+	archives, err := filepath.Glob("testdata/*.txtar")
+	if err != nil || len(archives) == 0 {
+		t.Fatal("no archives", err)
+	}
+	for _, name := range archives {
+		t.Run(strings.TrimSuffix(filepath.Base(name), ".txtar"), func(t *testing.T) {
+			archive, err := txtar.ParseFile(name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			tree, o := opened(t, archive)
+			d := Load(tree, o)
+			var problems bytes.Buffer
+			for _, p := range d.Problems {
+				problems.WriteString(p.String() + "\n")
+			}
+			got := map[string]string{"problems": problems.String(), "declared": shown(t, d)}
+			for i, f := range archive.Files {
+				text, ok := got[f.Name]
+				if !ok {
+					continue
+				}
+				if *update {
+					archive.Files[i].Data = []byte(text)
+				} else if diff := cmp.Diff(string(f.Data), text); diff != "" {
+					t.Errorf("%s (-want +got):\n%s", f.Name, diff)
+				}
+			}
+			if *update {
+				if err := os.WriteFile(name, txtar.Format(archive), 0o644); err != nil {
+					t.Fatal(err)
+				}
+			}
+		})
+	}
+}
+
+// opened is the tree of an archive, and the options of its comment.
+func opened(t *testing.T, archive *txtar.Archive) (fs.FS, Options) {
+	t.Helper()
+	o := Options{}
+	variables := map[string]string{}
+	o.Env = func(name string) (string, bool) { v, ok := variables[name]; return v, ok }
+	for line := range strings.Lines(string(archive.Comment)) {
+		name, value, _ := strings.Cut(strings.TrimSpace(line), " ")
+		switch name {
+		case "", "#":
+		case "server":
+			o.Server = value
+		case "paths":
+			o.Paths = strings.Fields(value)
+		case "allow":
+			o.Allow = strings.Fields(value)
+		case "merge-last":
+			o.MergeLast = true
+		case "env":
+			k, v, _ := strings.Cut(value, "=")
+			variables[k] = v
+		default:
+			t.Fatalf("no option %q", name)
+		}
+	}
+	tree, secrets := fstest.MapFS{}, fstest.MapFS{}
+	for _, f := range archive.Files {
+		switch name, isSecret := strings.CutPrefix(f.Name, "secrets:"); {
+		case isSecret:
+			secrets[name] = &fstest.MapFile{Data: f.Data}
+		case f.Name != "problems" && f.Name != "declared":
+			tree[f.Name] = &fstest.MapFile{Data: f.Data}
+		}
+	}
+	o.Secrets = secrets
+	return tree, o
+}
+
+// shown is what was found, for people to read in an archive.
+func shown(t *testing.T, d Declared) string {
+	t.Helper()
+	var b strings.Builder
+	refs := []RealmRef{}
+	for ref := range d.Realms {
+		refs = append(refs, ref)
+	}
+	slices.SortFunc(refs, func(a, b RealmRef) int { return strings.Compare(a.String(), b.String()) })
+	for _, ref := range refs {
+		r := d.Realms[ref]
+		b.WriteString("realm " + ref.String() + ": drift " + r.Drift)
+		if r.Absent {
+			b.WriteString(", absent")
+		}
+		if r.Schedule != "" {
+			b.WriteString(", schedule " + r.Schedule)
+		}
+		b.WriteString("\n  limits " + shownJSON(t, r.Limits.Deletes) + shownJSON(t, r.Limits.Changes) + shownJSON(t, r.Limits.Risks) + "\n")
+		if r.Suspend != nil {
+			b.WriteString("  suspended " + shownJSON(t, r.Suspend) + "\n")
+		}
+		for _, a := range sortedKeys(r.Complete) {
+			b.WriteString("  complete " + string(a) + "\n")
+		}
+		for _, a := range r.State.Addresses() {
+			o := r.State[a]
+			b.WriteString("  " + o.Origin.String() + " " + string(a))
+			if o.Was != nil {
+				b.WriteString(" was " + strings.Join(o.Was, ", "))
+			}
+			b.WriteString("\n    " + shownJSON(t, o.Fields) + "\n")
+			for _, path := range sortedKeys(o.Inputs) {
+				b.WriteString("    input " + path + "\n")
+			}
+		}
+	}
+	return b.String()
+}
+
+func shownJSON(t *testing.T, v any) string {
+	t.Helper()
+	b, err := json.Marshal(v)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
+}

@@ -1,0 +1,242 @@
+package schema
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"path"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+
+	"cuelang.org/go/cue/ast"
+	"cuelang.org/go/cue/token"
+	cuejson "cuelang.org/go/encoding/json"
+	"cuelang.org/go/encoding/yaml"
+)
+
+const (
+	largest = 4 << 20 // bytes of a file
+	deepest = 100     // levels of lists and structs
+)
+
+// document is one document of a file, parsed.
+type document struct {
+	file
+	root   ast.Expr
+	source []byte
+}
+
+// at is where a node stands, or otherwise where nothing is known of it, as of what a YAML merge brings in.
+func (d document) at(n ast.Node, otherwise Origin) Origin {
+	if n == nil {
+		return otherwise
+	}
+	p := n.Pos()
+	if !p.IsValid() {
+		return otherwise
+	}
+	return d.place(p)
+}
+
+func (d document) place(p token.Pos) Origin {
+	position := p.Position()
+	return Origin{File: d.name, Line: position.Line, Column: position.Column}
+}
+
+// label is where a field's name stands. In JSON cue's parser points at the first letter, behind the quotation mark.
+func (d document) label(f *ast.Field, otherwise Origin) Origin {
+	o := d.at(f.Label, otherwise)
+	if _, bare := f.Label.(*ast.Ident); bare && o.Column > 1 && o != otherwise {
+		if i := f.Label.Pos().Offset(); i > 0 && i <= len(d.source) && d.source[i-1] == '"' {
+			o.Column--
+		}
+	}
+	return o
+}
+
+// read parses the documents of a file.
+func (l *loader) read(f file) []document {
+	source, problem := l.source(f.name)
+	if problem != nil {
+		l.problem(*problem)
+		return nil
+	}
+	if path.Ext(f.name) == ".json" {
+		return l.readJSON(f, source)
+	}
+	return l.readYAML(f, source)
+}
+
+// source is a file's text, or why it can't be read as one.
+func (l *loader) source(name string) ([]byte, *Problem) {
+	wrong := func(o Origin, hint, format string, args ...any) ([]byte, *Problem) {
+		p := problemf(o, hint, format, args...)
+		return nil, &p
+	}
+	if _, err := follow(l.fsys, name); err != nil {
+		return wrong(Origin{File: name}, "put the file itself there", "%s", reason(err))
+	}
+	source, err := readLimited(l.fsys, name, largest)
+	if errors.Is(err, errTooLarge) {
+		return wrong(Origin{File: name}, "split it into several files", "is larger than %d MiB", largest>>20)
+	}
+	if err != nil {
+		return wrong(Origin{File: name}, "", "%s", reason(err))
+	}
+	for i, line := 0, 1; i < len(source); {
+		r, size := utf8.DecodeRune(source[i:])
+		o := Origin{File: name, Line: line, Column: 1 + utf8.RuneCount(source[bytes.LastIndexByte(source[:i], '\n')+1:i])}
+		switch {
+		case r == utf8.RuneError && size == 1:
+			return wrong(o, "write it in UTF-8", "is no text: byte %#x is not UTF-8", source[i])
+		case r < ' ' && r != '\n' && r != '\r' && r != '\t':
+			return wrong(o, "manifests are YAML or JSON text", "is no text: it holds the control character %U", r)
+		case r == '\n':
+			line++
+		}
+		i += size
+	}
+	return source, nil
+}
+
+var errTooLarge = errors.New("too large")
+
+func readLimited(fsys fs.FS, name string, limit int64) ([]byte, error) {
+	f, err := fsys.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	b, err := io.ReadAll(io.LimitReader(f, limit+1))
+	if err == nil && int64(len(b)) > limit {
+		return nil, errTooLarge
+	}
+	return b, err
+}
+
+func (l *loader) readJSON(f file, source []byte) []document {
+	source = bytes.TrimPrefix(source, []byte("\ufeff"))
+	if !json.Valid(source) { // and no deeper than cue's parser can recurse
+		var v any
+		err := json.Unmarshal(source, &v)
+		o := Origin{File: f.name}
+		if at := (*json.SyntaxError)(nil); errors.As(err, &at) {
+			o = position(f.name, source, int(at.Offset)-1)
+		}
+		what := "is empty"
+		if len(bytes.TrimSpace(source)) > 0 {
+			what = fmt.Sprintf("is not valid JSON: %v", err)
+		}
+		l.problem(problemf(o, "", "%s", what))
+		return nil
+	}
+	root, err := cuejson.Extract(f.name, source)
+	if err != nil {
+		l.problem(problemf(Origin{File: f.name}, "", "is not valid JSON: %v", err))
+		return nil
+	}
+	return []document{{file: f, root: root, source: source}}
+}
+
+// position is the place of a byte.
+func position(name string, source []byte, offset int) Origin {
+	before := source[:max(0, min(offset, len(source)))]
+	line := bytes.LastIndexByte(before, '\n') + 1
+	return Origin{File: name, Line: 1 + bytes.Count(before, []byte("\n")), Column: 1 + utf8.RuneCount(before[line:])}
+}
+
+func (l *loader) readYAML(f file, source []byte) (documents []document) {
+	defer func() {
+		// Not every text that YAML's grammar excludes is an error to the parser: some end in an index out of range.
+		if r := recover(); r != nil {
+			l.problem(problemf(Origin{File: f.name}, "", "can't be read as YAML"))
+			documents = nil
+		}
+	}()
+	if o, deep := tooDeep(f.name, source); deep {
+		l.problem(problemf(o, "", "is nested deeper than %d levels", deepest))
+		return nil
+	}
+	decoder := yaml.NewDecoder(f.name, bytes.NewReader(source))
+	for {
+		root, err := decoder.Extract()
+		if err == io.EOF {
+			return documents
+		}
+		if err != nil {
+			l.problem(syntaxProblem(f.name, err))
+			return nil
+		}
+		if empty(root) {
+			if f.named {
+				l.problem(problemf(Origin{File: f.name}, "", "is empty"))
+			}
+			if _, null := root.(*ast.BasicLit); !null {
+				return documents // nothing at all, and no end of it either
+			}
+			continue
+		}
+		documents = append(documents, document{file: f, root: root, source: source})
+	}
+}
+
+// empty tells whether a document is null, or what cue makes of a text without any.
+func empty(root ast.Expr) bool {
+	switch root := root.(type) {
+	case *ast.BasicLit:
+		return root.Kind == token.NULL
+	case *ast.BinaryExpr:
+		return true
+	}
+	return false
+}
+
+// tooDeep finds brackets that open more often than any manifest needs; the parser's time grows with the square of the depth.
+func tooDeep(name string, source []byte) (Origin, bool) {
+	depth := 0
+	for i, c := range source {
+		switch c {
+		case '[', '{':
+			if depth++; depth > 10*deepest {
+				return position(name, source, i), true
+			}
+		case ']', '}':
+			depth = max(0, depth-1)
+		}
+	}
+	return Origin{}, false
+}
+
+// syntaxHints say what to do about what YAML's parser finds, by a part of its words.
+var syntaxHints = []struct{ part, hint string }{
+	{"cannot start any token", "indent with spaces, not with tabs, and quote what begins with @, % or `"},
+	{"mapping values are not allowed", "quote a value that holds a colon, and look at the indentation"},
+	{"did not find expected key", "look at the indentation of this line and of those above it"},
+	{"did not find expected", "look for a bracket or quotation mark that isn't closed"},
+	{"found unexpected end of stream", "look for a quotation mark that isn't closed"},
+	{"aliases expand to more than", "write the values out, or split the file"},
+	{"exceeded max depth", "write it flatter"},
+	{"could not find expected ':'", "write a colon and a space behind the key"},
+	{"unknown anchor", "an anchor (&name) must stand above its alias (*name)"},
+}
+
+func syntaxProblem(name string, err error) Problem {
+	o := Origin{File: name}
+	what := strings.TrimPrefix(strings.TrimPrefix(err.Error(), name+":"), "yaml:")
+	if line, rest, ok := strings.Cut(what, ":"); ok {
+		if n, err := strconv.Atoi(line); err == nil {
+			o.Line, what = n, rest
+		}
+	}
+	what = strings.TrimPrefix(strings.TrimSpace(what), "line ")
+	for _, h := range syntaxHints {
+		if strings.Contains(what, h.part) {
+			return problemf(o, h.hint, "%s", what)
+		}
+	}
+	return problemf(o, "", "%s", what)
+}

@@ -1,0 +1,433 @@
+package schema
+
+import (
+	"encoding/json"
+	"fmt"
+	"math"
+	"math/big"
+	"slices"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+
+	"cuelang.org/go/cue"
+	"cuelang.org/go/cue/ast"
+	"cuelang.org/go/cue/errors"
+	"cuelang.org/go/cue/literal"
+	"cuelang.org/go/cue/token"
+)
+
+// value reads a value that belongs to an object, in the type that the definitions ask for. Path leads to it from its
+// object, without the indices of lists.
+func (w *walker) value(o *Object, f *field, n ast.Expr, path, label string, at Origin) (any, bool) {
+	if null(n) {
+		w.problem(at, "leave it out or write the value", "%s is null", label)
+		return nil, false
+	}
+	var v any
+	ok := true
+	switch n := n.(type) {
+	case *ast.StructLit:
+		if f.types&cue.StructKind == 0 {
+			return w.mistyped(n, label, at, wanted(f.types), "", "")
+		}
+		v, ok = w.structure(o, f, n, path, label, at), true
+	case *ast.ListLit:
+		if f.types&cue.ListKind == 0 {
+			return w.mistyped(n, label, at, wanted(f.types), "", "")
+		}
+		v, ok = w.elements(o, f, n, path, label, at), true
+	default:
+		v, ok = w.scalar(o, f, n, path, label, at)
+	}
+	if ok {
+		p := place{Origin: at, label: label, secret: f.fact.Secret || o.Inputs[path]}
+		w.places[label] = p
+	}
+	return v, ok
+}
+
+func (w *walker) structure(o *Object, f *field, n *ast.StructLit, path, label string, at Origin) map[string]any {
+	m := map[string]any{}
+	form := f.form
+	if form.types == cue.TopKind {
+		form = &anything
+	}
+	w.members(o, form, n, m, path+".", label+".", at)
+	return m
+}
+
+func (w *walker) elements(o *Object, f *field, n *ast.ListLit, path, label string, at Origin) []any {
+	list := make([]any, 0, len(n.Elts))
+	elem := f.elem
+	if elem == nil {
+		elem = &field{form: &anything}
+	}
+	for i, e := range n.Elts {
+		if v, ok := w.value(o, elem, e, path, index(label, i), w.document.at(e, at)); ok {
+			list = append(list, v)
+		}
+	}
+	return list
+}
+
+// scalar reads a string, number or bool. Keycloak stores 5 and true as "5" and "true" where a string belongs, and takes
+// "5" and "true" for an int and a bool.
+func (w *walker) scalar(o *Object, f *field, n ast.Expr, path, label string, at Origin) (any, bool) {
+	lit, negative := literalOf(n)
+	if lit == nil {
+		return w.mistyped(n, label, at, wanted(f.types), "", "")
+	}
+	input := ""
+	s := spelled(lit)
+	if negative {
+		s = "-" + s
+	}
+	if lit.Kind == token.STRING {
+		if !utf8.ValidString(s) {
+			w.problem(at, "write it in base64 as a plain string", "%s holds bytes that are no text", label)
+			return nil, false
+		}
+		var ok bool
+		if s, input, ok = w.substitute(s, label, at); !ok {
+			return nil, false
+		}
+		if input != "" {
+			o.Inputs[path] = true
+		}
+	} else {
+		s = w.literal(n, lit, s)
+	}
+	if v, ok := convert(f.types, lit.Kind, s); ok {
+		return v, true
+	}
+	show := strconv.Quote(s)
+	if lit.Kind != token.STRING {
+		show = s
+	}
+	if f.fact.Secret {
+		show = "the value"
+	}
+	return w.mistyped(n, label, at, wanted(f.types), input, show)
+}
+
+// convert makes a value of what a scalar spells, if one of the types may hold it.
+func convert(types cue.Kind, written token.Token, s string) (any, bool) {
+	number, isNumber := numeral(s)
+	whole := isNumber && number == math.Trunc(number) && !strings.ContainsAny(s, ".eE")
+	isBool := s == "true" || s == "false"
+	switch written {
+	case token.TRUE, token.FALSE:
+		if types&cue.BoolKind != 0 {
+			return s == "true", true
+		}
+	case token.INT, token.FLOAT:
+		if isNumber && (types&cue.FloatKind != 0 || types&cue.IntKind != 0 && whole) {
+			return number, true
+		}
+		if !isNumber && types == cue.TopKind {
+			return nil, false // .inf and .nan are no JSON
+		}
+	default:
+		if types&cue.StringKind != 0 {
+			return s, true
+		}
+		if types&cue.BoolKind != 0 && isBool {
+			return s == "true", true
+		}
+		if isNumber && (types&cue.FloatKind != 0 || types&cue.IntKind != 0 && whole) && json.Valid([]byte(s)) {
+			return number, true
+		}
+		return nil, false
+	}
+	if types&cue.StringKind != 0 {
+		return s, true
+	}
+	return nil, false
+}
+
+// numeral is the number that a literal of YAML or JSON spells.
+func numeral(s string) (float64, bool) {
+	if n, ok := new(big.Int).SetString(s, 0); ok {
+		f, _ := new(big.Float).SetInt(n).Float64()
+		return f, !math.IsInf(f, 0)
+	}
+	f, err := strconv.ParseFloat(strings.ReplaceAll(s, "_", ""), 64)
+	return f, err == nil && !math.IsInf(f, 0) && !math.IsNaN(f)
+}
+
+// literalOf is the literal that a scalar is, and whether a minus stands before it.
+func literalOf(n ast.Expr) (*ast.BasicLit, bool) {
+	switch n := n.(type) {
+	case *ast.BasicLit:
+		return n, false
+	case *ast.UnaryExpr:
+		if lit, ok := n.X.(*ast.BasicLit); ok && n.Op == token.SUB {
+			return lit, true
+		}
+	}
+	return nil, false
+}
+
+// spelled is what a literal says: the text of a string, the digits of a number.
+func spelled(lit *ast.BasicLit) string {
+	if lit.Kind == token.STRING {
+		if s, err := literal.Unquote(lit.Value); err == nil {
+			return s
+		}
+	}
+	return strings.TrimPrefix(lit.Value, "number & ")
+}
+
+// literal is a number as its author wrote it. The parser has made 0o123 of 0123, which a string keeps as it was.
+func (w *walker) literal(n ast.Expr, lit *ast.BasicLit, s string) string {
+	digits, octal := strings.CutPrefix(s, "0o")
+	if !octal {
+		return s
+	}
+	if i := n.Pos().Offset(); n.Pos().IsValid() && i < len(w.document.source) && strings.HasPrefix(string(w.document.source[i:min(i+2, len(w.document.source))]), "0o") {
+		return s
+	}
+	return "0" + digits
+}
+
+// scalarText is the text of a scalar, and whether some of it is to be substituted.
+func (w *walker) scalarText(n ast.Expr) (text string, input, ok bool) {
+	lit, negative := literalOf(n)
+	if lit == nil || lit.Kind == token.NULL {
+		return "", false, false
+	}
+	text = spelled(lit)
+	if lit.Kind != token.STRING {
+		text = w.literal(n, lit, text)
+	}
+	if negative {
+		text = "-" + text
+	}
+	return text, w.substitutes(text), true
+}
+
+// anything is the form of what nothing is known of.
+var anything = form{types: cue.TopKind, rest: &field{name: "*", form: &form{types: cue.TopKind}}}
+
+// wanted names what a field holds: "an int", "a string".
+func wanted(types cue.Kind) string {
+	var names []string
+	for _, t := range []struct {
+		kind cue.Kind
+		name string
+	}{
+		{cue.BoolKind, "a bool"}, {cue.FloatKind, "a number"}, {cue.IntKind, "an int"},
+		{cue.StringKind, "a string"}, {cue.ListKind, "a list"}, {cue.StructKind, "an object"},
+	} {
+		if types&t.kind != 0 && !(t.kind == cue.IntKind && types&cue.FloatKind != 0) {
+			names = append(names, t.name)
+		}
+	}
+	return strings.Join(names, " or ")
+}
+
+// mistyped says that a value isn't what its field holds. What came from $(…), and what counts as secret, isn't shown.
+func (w *walker) mistyped(n ast.Expr, label string, at Origin, want, input, show string) (any, bool) {
+	hint := ""
+	switch want {
+	case "a bool":
+		hint = "write true or false"
+	case "an int":
+		hint = "write a whole number"
+	case "a list":
+		hint = "put it in brackets: [" + show + "]"
+		if show == "" || show == "the value" {
+			hint = "write a list"
+		}
+	}
+	switch n.(type) {
+	case *ast.StructLit:
+		show, hint = "an object", ""
+	case *ast.ListLit:
+		show, hint = "a list", ""
+	}
+	if input != "" {
+		show, hint = "the value of "+input, ""
+	}
+	if show == "" {
+		show = "this"
+		if lit, _ := literalOf(n); lit != nil {
+			show = lit.Value
+		}
+	}
+	if len(show) > 60 {
+		show = show[:57] + `…"`
+	}
+	w.problem(at, hint, "%s: %s is not %s", label, show, want)
+	return nil, false
+}
+
+// quote shows a value of an object, unless it came from $(…).
+func (w *walker) quote(o *Object, path, v string) string {
+	if o.Inputs[path] {
+		return "the value"
+	}
+	return strconv.Quote(v)
+}
+
+// check lets CUE look at an object's values, whose types are right by now, for everything else that the definitions ask.
+func (w *walker) check(f *form, values map[string]any, label string) {
+	w.definitions.mu.Lock()
+	defer w.definitions.mu.Unlock()
+	err := f.value.Unify(w.definitions.context.Encode(exact(values))).Validate(cue.Concrete(true))
+	told := map[string]bool{}
+	for _, e := range errors.Errors(err) {
+		parts := relativePath(f, e)
+		at := strings.TrimSuffix(label, ".")
+		for _, p := range parts {
+			if _, err := strconv.Atoi(p); err == nil && w.places[at+"["+p+"]"].label != "" {
+				at += "[" + p + "]"
+			} else {
+				at = prefix(at) + p
+			}
+		}
+		if told[at] {
+			continue
+		}
+		told[at] = true
+		w.constraint(f, values, parts, at, e)
+	}
+}
+
+// relativePath is where in an object CUE found something.
+func relativePath(f *form, e errors.Error) []string {
+	parts := slices.Clone(e.Path())
+	for i, p := range parts {
+		if s, err := strconv.Unquote(p); err == nil {
+			parts[i] = s
+		}
+	}
+	return parts[min(len(f.value.Path().Selectors()), len(parts)):]
+}
+
+// constraint says what CUE found, in words of ours: its own list every alternative on a line.
+func (w *walker) constraint(f *form, values map[string]any, parts []string, label string, e errors.Error) {
+	var v any = values
+	for _, p := range parts {
+		switch at := v.(type) {
+		case map[string]any:
+			v = at[p]
+			f = f.below(p)
+		case []any:
+			if i, err := strconv.Atoi(p); err == nil && i < len(at) {
+				v = at[i]
+			}
+			f = f.below("")
+		}
+	}
+	p := w.places[label]
+	show, _ := json.Marshal(v)
+	if p.secret {
+		show = []byte("the value")
+	}
+	var names []string
+	if f != nil {
+		names = alternatives(f.value)
+	}
+	if len(names) > 0 {
+		hint := ""
+		if s, ok := v.(string); ok && !p.secret {
+			hint = didYouMean(s, names)
+		}
+		w.problem(p.Origin, hint, "%s: %s is not one of %s", label, show, strings.Join(names, ", "))
+		return
+	}
+	if bound := bounds(f); bound != "" {
+		w.problem(p.Origin, "", "%s: %s is not allowed: it must be %s", label, show, bound)
+		return
+	}
+	if p.secret {
+		w.problem(p.Origin, "", "%s: the value is not allowed", label)
+		return
+	}
+	format, args := e.Msg()
+	w.problem(p.Origin, "", "%s: %s", label, fmt.Sprintf(format, args...))
+}
+
+func (f *form) below(name string) *form {
+	switch {
+	case f == nil:
+	case f.fields[name] != nil:
+		return f.fields[name].form
+	case f.elem != nil:
+		return f.elem.form
+	case f.rest != nil:
+		return f.rest.form
+	}
+	return nil
+}
+
+// alternatives are the strings that a value may be, where it is one of a few.
+func alternatives(v cue.Value) []string {
+	op, args := v.Expr()
+	switch op {
+	case cue.OrOp:
+		var names []string
+		for _, a := range args {
+			s, err := a.String()
+			if err != nil {
+				return nil
+			}
+			names = append(names, s)
+		}
+		return names
+	case cue.AndOp:
+		for _, a := range args {
+			if names := alternatives(a); names != nil {
+				return names
+			}
+		}
+	}
+	return nil
+}
+
+// bounds are the limits of a value, as CUE writes them: >=1 & <=65535.
+func bounds(f *form) string {
+	if f == nil {
+		return ""
+	}
+	var found []string
+	var look func(v cue.Value)
+	look = func(v cue.Value) {
+		op, args := v.Expr()
+		switch op {
+		case cue.AndOp:
+			for _, a := range args {
+				look(a)
+			}
+		case cue.GreaterThanEqualOp, cue.GreaterThanOp, cue.LessThanEqualOp, cue.LessThanOp, cue.RegexMatchOp, cue.NotEqualOp:
+			found = append(found, fmt.Sprint(v))
+		}
+	}
+	look(cue.Dereference(f.value))
+	return strings.Join(found, " and ")
+}
+
+// exact makes whole numbers ints, which CUE tells from floats.
+func exact(v any) any {
+	switch v := v.(type) {
+	case float64:
+		if v == math.Trunc(v) && math.Abs(v) < 1<<63 {
+			return int64(v)
+		}
+	case []any:
+		list := make([]any, len(v))
+		for i, e := range v {
+			list[i] = exact(e)
+		}
+		return list
+	case map[string]any:
+		m := make(map[string]any, len(v))
+		for k, e := range v {
+			m[k] = exact(e)
+		}
+		return m
+	}
+	return v
+}
