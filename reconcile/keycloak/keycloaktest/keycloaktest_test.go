@@ -19,6 +19,7 @@ import (
 func TestMain(m *testing.M) { keycloaktest.Main(m) }
 
 func TestRequestsAreThoseOfOneRealmSinceTheMark(t *testing.T) {
+	t.Parallel()
 	s := keycloaktest.For(t)
 	realm, other := keycloaktest.Realm(t), keycloaktest.Realm(t)
 	c := newClient(t, s.URL, s)
@@ -52,6 +53,7 @@ func TestRequestsAreThoseOfOneRealmSinceTheMark(t *testing.T) {
 }
 
 func TestProxyCutsBeforeOrAfterTheServerActs(t *testing.T) {
+	t.Parallel()
 	s := keycloaktest.For(t)
 	realm := keycloaktest.Realm(t)
 	admin := s.Admin(t)
@@ -100,6 +102,7 @@ func TestProxyCutsBeforeOrAfterTheServerActs(t *testing.T) {
 }
 
 func TestProxyAnswersInPlaceOfTheServer(t *testing.T) {
+	t.Parallel()
 	s := keycloaktest.For(t)
 	p := keycloaktest.NewProxy(t, s.URL)
 	p.Intercept(func(r *http.Request) *http.Response {
@@ -127,6 +130,7 @@ func TestProxyAnswersInPlaceOfTheServer(t *testing.T) {
 }
 
 func TestDumpsOfARealmDifferByWhatWasEdited(t *testing.T) {
+	t.Parallel()
 	s := keycloaktest.For(t)
 	realm, twin := keycloaktest.Realm(t), keycloaktest.Realm(t)
 	admin := s.Admin(t)
@@ -147,6 +151,7 @@ func TestDumpsOfARealmDifferByWhatWasEdited(t *testing.T) {
 }
 
 func TestExportsOfARealServerFitTheGeneratedDefinitions(t *testing.T) {
+	t.Parallel()
 	s := keycloaktest.For(t)
 	realm := keycloaktest.Realm(t)
 	admin := s.Admin(t)

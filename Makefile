@@ -1,0 +1,52 @@
+# What one does with this repository. Everything that a target needs is fetched or built by it.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+# Runs a command while one Keycloak serves all its tests.
+WITH := go run ./reconcile/keycloak/keycloaktest/with --
+
+# The version of Keycloak that make generate reads; its definitions go to schema/keycloak/MAJOR.MINOR.
+KEYCLOAK ?= 26.7.3
+
+.PHONY: help build test test-forge demo generate check deps
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+build: ## build bin/cloakwork
+	CGO_ENABLED=0 go build -trimpath -o bin/cloakwork ./cmd/cloakwork
+
+test: deps ## run all tests on a real Keycloak, except those of test-forge
+	packages=$$(go list ./... | grep -v /forgetest); $(WITH) go test -timeout 15m $$packages
+
+test-forge: deps ## run the tests on a real forge, which is built first (minutes, the first time)
+	$(WITH) go test -timeout 20m ./drift/status/forgetest
+
+demo: deps ## see a realm follow its repository, on a Keycloak of its own
+	go run ./cmd/demo
+
+generate: deps ## write the CUE definitions of a Keycloak version from its classes (KEYCLOAK=26.7.3)
+	go run ./schema/generate -version $(KEYCLOAK)
+
+check: deps ## gofmt, vet, staticcheck, and the race detector where goroutines are
+	@unformatted=$$(gofmt -l .); [ -z "$$unformatted" ] || { echo "not formatted by gofmt:"; echo "$$unformatted"; exit 1; } >&2
+	go vet ./...
+	go tool staticcheck ./...
+	CGO_ENABLED=1 $(WITH) go test -race -timeout 15m ./reconcile ./reconcile/git ./reconcile/keycloak/...
+
+# Tools of the tests, as command:packages of Debian.
+TOOLS := javac:default-jdk-headless mvn:maven git:git gcc:gcc,libc6-dev
+
+deps: ## install the tools that tests need, where they are missing and root may
+	@packages=; \
+	for tool in $(TOOLS); do \
+		command -v $${tool%%:*} >/dev/null || { name=$${tool#*:}; packages="$$packages $${name//,/ }"; }; \
+	done; \
+	[ -n "$$packages" ] || exit 0; \
+	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+		apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends $$packages; \
+	else \
+		echo "missing tools; install what these packages of Debian hold:$$packages" >&2; exit 1; \
+	fi
