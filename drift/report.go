@@ -62,7 +62,7 @@ type Change struct {
 	Address    schema.Address
 	From       schema.Address // renames only: where the object stands now
 	Want, Have schema.Object
-	Diffs      []Diff // what differs, by path; updates and renames
+	Diffs      []Diff // what differs, by path; all that is declared where the object is to be made, nothing where it goes
 	Risk       []Risk
 	Outcome    Outcome
 	Says       string // why it failed or was skipped, or a hint for the plan
@@ -70,7 +70,8 @@ type Change struct {
 
 // Diff is one field that differs. Want nil with Unset means that the field, or map key, goes.
 type Diff struct {
-	Path       string
+	Path       string   // attributes.pkce.code.challenge.method
+	At         []string // the same, key by key: keys may hold dots
 	Want, Have any
 	Cause      Cause
 	Unset      bool
@@ -97,6 +98,8 @@ type Report struct {
 	Commit, Server, Realm, Deployment string
 	Verdict                           Verdict
 	Says                              string // one sentence, at most 140 characters: it is the commit status
+	Hint                              string // what to do about it, "" where nothing is
+	Objects                           int    // how many are declared
 	Changes                           []Change
 	Problems                          []schema.Problem
 	Began, Ended                      time.Time

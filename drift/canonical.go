@@ -1,0 +1,128 @@
+package drift
+
+import (
+	"encoding/json"
+	"slices"
+	"sort"
+	"strconv"
+	"strings"
+
+	"github.com/cloakwork/cloakwork/schema"
+)
+
+// canonical is a field's value in the form in which both sides are compared: what means the same is made the same here,
+// and nowhere else. The value itself is left alone.
+func canonical(fact schema.Fact, v any) any {
+	if fact.Empty && empty(v) {
+		return nil
+	}
+	if s, ok := v.(string); ok {
+		v = typed(fact, s)
+	} else if fact.As == "bool" || fact.As == "int" {
+		v = typed(fact, scalar(v))
+	}
+	if list, ok := v.([]any); ok {
+		v = canonicalList(fact, list)
+	}
+	if s, ok := v.(string); ok && fact.Fold {
+		v = strings.ToLower(s)
+	}
+	return v
+}
+
+// typed is a string's meaning: Keycloak keeps numbers, truths, lists and documents in strings.
+func typed(fact schema.Fact, s string) any {
+	switch fact.As {
+	case "bool":
+		if b, err := strconv.ParseBool(strings.ToLower(strings.TrimSpace(s))); err == nil {
+			return strconv.FormatBool(b)
+		}
+	case "int":
+		if n, err := strconv.ParseInt(strings.TrimSpace(s), 10, 64); err == nil {
+			return strconv.FormatInt(n, 10)
+		}
+	case "csv":
+		return split(s, ",")
+	case "##":
+		return split(s, "##")
+	case "json":
+		var v any
+		if err := json.Unmarshal([]byte(s), &v); err == nil {
+			return v
+		}
+	}
+	return s
+}
+
+func split(s, separator string) []any {
+	parts := []any{}
+	for part := range strings.SplitSeq(s, separator) {
+		if part = strings.TrimSpace(part); part != "" {
+			parts = append(parts, part)
+		}
+	}
+	return parts
+}
+
+func canonicalList(fact schema.Fact, list []any) any {
+	list = slices.Clone(list)
+	if fact.Fold {
+		for i, v := range list {
+			if s, ok := v.(string); ok {
+				list[i] = strings.ToLower(s)
+			}
+		}
+	}
+	order := func(v any) string {
+		if object, ok := v.(map[string]any); ok && fact.Key != "" {
+			return scalar(object[fact.Key])
+		}
+		return encoded(v)
+	}
+	if fact.Set || fact.Key != "" {
+		sort.SliceStable(list, func(i, j int) bool { return order(list[i]) < order(list[j]) })
+	}
+	if fact.Set {
+		list = slices.CompactFunc(list, func(a, b any) bool { return encoded(a) == encoded(b) })
+	}
+	return list
+}
+
+func empty(v any) bool {
+	switch v := v.(type) {
+	case nil:
+		return true
+	case string:
+		return v == ""
+	case []any:
+		return len(v) == 0
+	case map[string]any:
+		return len(v) == 0
+	}
+	return false
+}
+
+// scalar is a value as Keycloak would write it into a string.
+func scalar(v any) string {
+	switch v := v.(type) {
+	case nil:
+		return ""
+	case string:
+		return v
+	}
+	return encoded(v)
+}
+
+// encoded is a value's JSON, with the keys of objects in order: equal values have equal encodings.
+func encoded(v any) string {
+	b, err := json.Marshal(v)
+	if err != nil {
+		panic(err) // JSON values always encode
+	}
+	return string(b)
+}
+
+// same tells whether two values of a field mean the same.
+func same(fact schema.Fact, a, b any) bool {
+	return encoded(canonical(fact, a)) == encoded(canonical(fact, b))
+}

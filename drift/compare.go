@@ -1,0 +1,336 @@
+package drift
+
+import (
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/cloakwork/cloakwork/schema"
+)
+
+// Compare lists what must change for have to become want, parents first, deletes last. Only declared fields are
+// compared: what a manifest leaves out belongs to the server. Only owned objects are deleted: what we never made is not
+// ours to remove. The predicate owned is asked about addresses and about the keys of open maps (clients/portal#attributes.x);
+// it also answers true for a stranger in a list that is complete as declared, and never for what Keycloak made itself.
+//
+// Base is what was declared when this source was last applied: it tells a commit from drift. Nil means that it can't be
+// read, and every cause is unknown.
+func Compare(facts schema.Facts, base schema.State, owned func(schema.Address) bool, want, have schema.State) []Change {
+	c := comparison{facts: facts, base: base, owned: owned, want: want, have: maps.Clone(have), moved: map[schema.Address]schema.Address{}}
+	var changes []Change
+	for _, a := range want.Addresses() {
+		if change, ok := c.wanted(want[a]); ok {
+			changes = append(changes, change)
+		}
+	}
+	changes = append(changes, c.surplus()...)
+	suggestRenames(facts, changes)
+	return changes
+}
+
+// Key is the name of a key of an open map, or of a field, in what a source owns.
+func Key(a schema.Address, path string) schema.Address { return a + "#" + schema.Address(path) }
+
+type comparison struct {
+	facts      schema.Facts
+	base       schema.State
+	owned      func(schema.Address) bool
+	want, have schema.State
+	moved      map[schema.Address]schema.Address // where renames took things: new → old
+}
+
+// wanted is what must happen for one declared object.
+func (c *comparison) wanted(w schema.Object) (Change, bool) {
+	h, live := c.have[w.Address]
+	op, from := Update, schema.Address("")
+	if !live {
+		if from = c.formerly(w); from == "" {
+			cause := c.causeOfCreate(w.Address)
+			return Change{Op: Create, Cause: cause, Address: w.Address, Want: w, Diffs: c.declared(w, cause)}, true
+		}
+		op = Rename
+		c.move(from, w.Address)
+		h = c.have[w.Address]
+	}
+	diffs := c.diffs(w, h)
+	if op == Update && len(diffs) == 0 {
+		return Change{}, false
+	}
+	change := Change{Op: op, Address: w.Address, From: from, Want: w, Have: h, Diffs: diffs}
+	change.Cause = FromCommit
+	if op == Update {
+		change.Cause = combined(diffs)
+	} else if c.base == nil {
+		change.Cause = Unknown
+	}
+	return change, true
+}
+
+// formerly is where an object stands under one of the names that it was declared to have had.
+func (c *comparison) formerly(w schema.Object) schema.Address {
+	for _, was := range w.Was {
+		a := Former(w.Address, was)
+		if _, live := c.have[a]; !live {
+			continue
+		}
+		if _, wanted := c.want[a]; !wanted {
+			return a
+		}
+	}
+	return ""
+}
+
+// Former is the address that an object had under a former name. For a group, a name that begins with a slash is a path
+// from the top.
+func Former(a schema.Address, was string) schema.Address {
+	if a.Kind() == "groups" && strings.HasPrefix(was, "/") {
+		return GroupAt(was)
+	}
+	return schema.Join(a.Parent(), a.Kind(), was)
+}
+
+// GroupAt is the address of the group with a path as Keycloak writes it: /staff/emea, with a slash within a name as ~/.
+func GroupAt(path string) schema.Address {
+	const slash = "\x00"
+	a := schema.RealmAddress
+	for name := range strings.SplitSeq(strings.ReplaceAll(strings.TrimPrefix(path, "/"), "~/", slash), "/") {
+		a = schema.Join(a, "groups", strings.ReplaceAll(name, slash, "/"))
+	}
+	return a
+}
+
+// move makes the live subtree at from stand at to, as the rename will.
+func (c *comparison) move(from, to schema.Address) {
+	for a, o := range maps.Clone(c.have) {
+		if a.Within(from) && from != schema.RealmAddress {
+			delete(c.have, a)
+			o.Address = a.Moved(from, to)
+			c.have[o.Address] = o
+			c.moved[o.Address] = a
+		}
+	}
+}
+
+// ours tells whether an object or map key is owned, under the name that it has or had before a rename of this pass.
+func (c *comparison) ours(a schema.Address, path string) bool {
+	name := func(a schema.Address) schema.Address {
+		if path == "" {
+			return a
+		}
+		return Key(a, path)
+	}
+	if c.owned(name(a)) {
+		return true
+	}
+	old, ok := c.moved[a]
+	return ok && c.owned(name(old))
+}
+
+// surplus is what is live and ours and no longer wanted. What goes with its parent isn't listed.
+func (c *comparison) surplus() []Change {
+	var changes []Change
+	gone := map[schema.Address]bool{}
+	for _, a := range c.have.Addresses() {
+		if gone[a.Parent()] {
+			gone[a] = true
+			continue
+		}
+		if _, wanted := c.want[a]; wanted || a == schema.RealmAddress || !c.ours(a, "") {
+			continue
+		}
+		gone[a] = true
+		cause := FromCommit
+		if c.base == nil {
+			cause = Unknown
+		} else if old, ok := c.moved[a]; !declared(c.base, a) && !(ok && declared(c.base, old)) {
+			cause = FromDrift // a stranger in a complete list
+		}
+		changes = append(changes, Change{Op: Delete, Cause: cause, Address: a, Have: c.have[a]})
+	}
+	slices.Reverse(changes)
+	return changes
+}
+
+func declared(s schema.State, a schema.Address) bool { _, ok := s[a]; return ok }
+
+func (c *comparison) causeOfCreate(a schema.Address) Cause {
+	switch {
+	case c.base == nil:
+		return Unknown
+	case declared(c.base, a):
+		return FromDrift
+	}
+	return FromCommit
+}
+
+// declared are all fields of an object that is to be made, so that a plan can show them without asking what is secret.
+func (c *comparison) declared(w schema.Object, cause Cause) []Diff {
+	var diffs []Diff
+	var walk func(at []string, fields map[string]any)
+	walk = func(at []string, fields map[string]any) {
+		for _, name := range slices.Sorted(maps.Keys(fields)) {
+			at := append(slices.Clip(at), name)
+			if nested, ok := fields[name].(map[string]any); ok {
+				walk(at, nested)
+				continue
+			}
+			path := strings.Join(at, ".")
+			diffs = append(diffs, Diff{Path: path, At: at, Want: fields[name], Cause: cause, Secret: c.facts.Secret(w, path)})
+		}
+	}
+	walk(nil, w.Fields)
+	return diffs
+}
+
+// diffs are the declared fields of an object that differ, and the map keys that are ours and no longer declared.
+func (c *comparison) diffs(w, h schema.Object) []Diff {
+	var diffs []Diff
+	var walk func(at []string, want, have map[string]any)
+	walk = func(at []string, want, have map[string]any) {
+		for _, name := range slices.Sorted(maps.Keys(want)) {
+			at := append(slices.Clip(at), name)
+			path := strings.Join(at, ".")
+			if nested, ok := want[name].(map[string]any); ok {
+				live, _ := have[name].(map[string]any)
+				walk(at, nested, live)
+				continue
+			}
+			fact := c.facts.Of(w.Address.Kind(), path)
+			if fact.Create || !c.differs(fact, w, path, want[name], have[name]) {
+				continue
+			}
+			diffs = append(diffs, Diff{Path: path, At: at, Want: want[name], Have: have[name],
+				Cause: c.causeOfDiff(fact, w, path, have[name]), Secret: c.facts.Secret(w, path)})
+		}
+	}
+	walk(nil, w.Fields, h.Fields)
+	diffs = append(diffs, c.dropped(w, h)...)
+	slices.SortStableFunc(diffs, func(a, b Diff) int { return strings.Compare(a.Path, b.Path) })
+	return diffs
+}
+
+func (c *comparison) differs(fact schema.Fact, w schema.Object, path string, want, have any) bool {
+	if !fact.WriteOnly {
+		return !same(fact, want, have)
+	}
+	// Nobody can read it, so it is written once, and again by a commit that changes it.
+	if !c.ours(w.Address, path) {
+		return true
+	}
+	before, known := c.before(w.Address, path)
+	return known && !same(fact, before, want)
+}
+
+// dropped are the keys of open maps that are ours and no longer declared.
+func (c *comparison) dropped(w, h schema.Object) []Diff {
+	var diffs []Diff
+	var walk func(at []string, want, have map[string]any)
+	walk = func(at []string, want, have map[string]any) {
+		open := c.facts.Of(w.Address.Kind(), strings.Join(at, ".")).Map
+		for name, v := range have {
+			at := append(slices.Clip(at), name)
+			path := strings.Join(at, ".")
+			if live, ok := v.(map[string]any); ok {
+				nested, _ := want[name].(map[string]any)
+				walk(at, nested, live)
+				continue
+			}
+			if _, wanted := want[name]; open && !wanted && c.ours(w.Address, path) {
+				diffs = append(diffs, Diff{Path: path, At: at, Have: v, Unset: true,
+					Cause: c.causeOfDiff(schema.Fact{}, w, path, v), Secret: c.facts.Secret(w, path)})
+			}
+		}
+	}
+	walk(nil, w.Fields, h.Fields)
+	return diffs
+}
+
+// before is what the object declared at a path when it was last applied.
+func (c *comparison) before(a schema.Address, path string) (any, bool) {
+	o, ok := c.base[a]
+	if !ok {
+		o, ok = c.base[c.moved[a]]
+	}
+	if !ok {
+		return nil, false
+	}
+	return Value(o.Fields, path)
+}
+
+// Value is what stands in an object's fields at a path. The keys of maps may hold dots themselves.
+func Value(fields map[string]any, path string) (any, bool) {
+	if v, ok := fields[path]; ok {
+		return v, true
+	}
+	for i := range len(path) {
+		if path[i] != '.' {
+			continue
+		}
+		if nested, ok := fields[path[:i]].(map[string]any); ok {
+			if v, ok := Value(nested, path[i+1:]); ok {
+				return v, true
+			}
+		}
+	}
+	return nil, false
+}
+
+func (c *comparison) causeOfDiff(fact schema.Fact, w schema.Object, path string, have any) Cause {
+	if c.base == nil {
+		return Unknown
+	}
+	want, wanted := Value(w.Fields, path)
+	before, known := c.before(w.Address, path)
+	switch {
+	case known == wanted && (!known || same(fact, before, want)):
+		if w.Inputs[path] {
+			return FromInput
+		}
+		return FromDrift
+	case !known || same(fact, before, have):
+		return FromCommit
+	}
+	return FromBoth
+}
+
+// combined is the cause of a change from the causes of its fields.
+func combined(diffs []Diff) Cause {
+	cause := diffs[0].Cause
+	for _, d := range diffs[1:] {
+		if d.Cause != cause {
+			return FromBoth
+		}
+	}
+	return cause
+}
+
+// suggestRenames says on a delete beside a single create in the same list, alike in what it declares, that it looks like a rename.
+func suggestRenames(facts schema.Facts, changes []Change) {
+	for i, gone := range changes {
+		if gone.Op != Delete {
+			continue
+		}
+		for j, made := range changes {
+			if made.Op == Create && made.Address.List() == gone.Address.List() && made.Says == "" && alike(facts, made.Want, gone.Have) {
+				changes[j].Says = "looks like a rename of " + gone.Address.Name() + ": use $was"
+				changes[i].Says = "looks like a rename to " + made.Address.Name() + ": use $was"
+				break
+			}
+		}
+	}
+}
+
+// alike tells whether most of what is declared stands in the other object as it is, its key aside.
+func alike(facts schema.Facts, want, have schema.Object) bool {
+	equal, all := 0, 0
+	for name, v := range want.Fields {
+		if scalar(v) == want.Address.Name() {
+			continue
+		}
+		all++
+		if same(facts.Of(want.Address.Kind(), name), v, have.Fields[name]) {
+			equal++
+		}
+	}
+	return all > 0 && 2*equal > all
+}

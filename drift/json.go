@@ -1,0 +1,100 @@
+package drift
+
+import (
+	"encoding/json"
+	"io"
+	"time"
+
+	"github.com/cloakwork/cloakwork/schema"
+)
+
+// The JSON form of a report: it names fields for machines and never holds a secret.
+type (
+	reportJSON struct {
+		Server   string        `json:"server"`
+		Realm    string        `json:"realm"`
+		Commit   string        `json:"commit,omitempty"`
+		Verdict  Verdict       `json:"verdict"`
+		Says     string        `json:"says"`
+		Hint     string        `json:"hint,omitempty"`
+		Objects  int           `json:"objects"`
+		Changes  []changeJSON  `json:"changes"`
+		Problems []problemJSON `json:"problems"`
+		Began    time.Time     `json:"began"`
+		Ended    time.Time     `json:"ended"`
+	}
+	changeJSON struct {
+		Op      Op             `json:"op"`
+		Cause   Cause          `json:"cause"`
+		Address schema.Address `json:"address"`
+		From    schema.Address `json:"from,omitempty"`
+		Origin  *originJSON    `json:"origin,omitempty"`
+		Diffs   []diffJSON     `json:"diffs,omitempty"`
+		Risk    []Risk         `json:"risk,omitempty"`
+		Outcome Outcome        `json:"outcome,omitempty"`
+		Says    string         `json:"says,omitempty"`
+	}
+	diffJSON struct {
+		Path   string `json:"path"`
+		Cause  Cause  `json:"cause"`
+		Want   any    `json:"want,omitempty"`
+		Have   any    `json:"have,omitempty"`
+		Unset  bool   `json:"unset,omitempty"`
+		Secret bool   `json:"secret,omitempty"` // want and have are left out
+	}
+	originJSON struct {
+		File   string `json:"file"`
+		Line   int    `json:"line,omitempty"`
+		Column int    `json:"column,omitempty"`
+	}
+	problemJSON struct {
+		Origin  *originJSON `json:"origin,omitempty"`
+		What    string      `json:"what"`
+		Hint    string      `json:"hint,omitempty"`
+		Warning bool        `json:"warning,omitempty"`
+	}
+)
+
+// JSON writes reports as one indented array.
+func JSON(w io.Writer, reports []Report) error {
+	out := []reportJSON{}
+	for _, r := range reports {
+		j := reportJSON{r.Server, r.Realm, r.Commit, r.Verdict, r.Says, r.Hint, r.Objects, []changeJSON{}, ProblemsJSON(r.Problems), r.Began, r.Ended}
+		for _, c := range r.Changes {
+			change := changeJSON{c.Op, c.Cause, c.Address, c.From, origin(c.Want.Origin), nil, c.Risk, c.Outcome, c.Says}
+			for _, d := range c.Diffs {
+				diff := diffJSON{Path: d.Path, Cause: d.Cause, Unset: d.Unset, Secret: d.Secret}
+				if !d.Secret {
+					diff.Want, diff.Have = d.Want, d.Have
+				}
+				change.Diffs = append(change.Diffs, diff)
+			}
+			j.Changes = append(j.Changes, change)
+		}
+		out = append(out, j)
+	}
+	return encodeJSON(w, out)
+}
+
+// ProblemsJSON is the JSON form of problems.
+func ProblemsJSON(problems []schema.Problem) []problemJSON {
+	out := []problemJSON{}
+	for _, p := range problems {
+		out = append(out, problemJSON{origin(p.Origin), p.What, p.Hint, p.Warning})
+	}
+	return out
+}
+
+func origin(o schema.Origin) *originJSON {
+	if o.File == "" {
+		return nil
+	}
+	return &originJSON{o.File, o.Line, o.Column}
+}
+
+func encodeJSON(w io.Writer, v any) error {
+	e := json.NewEncoder(w)
+	e.SetEscapeHTML(false)
+	e.SetIndent("", "  ")
+	return e.Encode(v)
+}

@@ -1,0 +1,67 @@
+package drift
+
+import (
+	"fmt"
+	"io"
+	"strings"
+)
+
+// Markdown writes reports for a pull request or a job summary.
+func Markdown(w io.Writer, reports []Report) error {
+	var b strings.Builder
+	for _, r := range reports {
+		fmt.Fprintf(&b, "### %s: %s\n\n", code(subject(r)), r.Verdict)
+		fmt.Fprintf(&b, "%s\n\n", escapeMarkdown(r.Says))
+		if r.Hint != "" {
+			fmt.Fprintf(&b, "_%s_\n\n", escapeMarkdown(r.Hint))
+		}
+		for _, p := range r.Problems {
+			fmt.Fprintf(&b, "- %s %s\n", code(p.Origin.String()), escapeMarkdown(strings.TrimPrefix(p.String(), p.Origin.String()+": ")))
+		}
+		if len(r.Changes) > 0 {
+			b.WriteString("| | object | fields | cause | risk | outcome |\n|---|---|---|---|---|---|\n")
+		}
+		for _, c := range r.Changes {
+			var risks, fields []string
+			for _, risk := range c.Risk {
+				risks = append(risks, string(risk))
+			}
+			for _, path := range c.Fields() {
+				fields = append(fields, code(path))
+			}
+			if c.Op == Create {
+				fields = nil
+			}
+			fmt.Fprintf(&b, "| %s | %s | %s | %s | %s | %s |\n", c.Op, code(string(c.Address)), strings.Join(fields, ", "), c.Cause,
+				strings.Join(risks, ", "), c.Outcome)
+		}
+		b.WriteString("\n")
+	}
+	_, err := io.WriteString(w, b.String())
+	return err
+}
+
+// code is text as inline code: nothing in it is read as Markdown.
+func code(s string) string {
+	s = strings.ReplaceAll(Escape(s), "|", "\\|")
+	fence := "`"
+	for strings.Contains(s, fence) {
+		fence += "`"
+	}
+	if fence != "`" {
+		return fence + " " + s + " " + fence
+	}
+	return fence + s + fence
+}
+
+// escapeMarkdown makes text say in Markdown what it says.
+func escapeMarkdown(s string) string {
+	var b strings.Builder
+	for _, r := range Escape(s) {
+		if strings.ContainsRune("\\`*_{}[]<>#|~!@&", r) {
+			b.WriteByte('\\')
+		}
+		b.WriteRune(r)
+	}
+	return b.String()
+}

@@ -1,0 +1,55 @@
+package reconcile
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/cloakwork/cloakwork/drift"
+	"github.com/cloakwork/cloakwork/reconcile/keycloak"
+	"github.com/cloakwork/cloakwork/reconcile/realm"
+	"github.com/cloakwork/cloakwork/schema"
+)
+
+// conclude gives the report its verdict and its sentence.
+func conclude(r *drift.Report, mode Mode, err error) {
+	var blocked *Blocked
+	var missing *realm.MissingRole
+	var newer *superseded
+	switch {
+	case err == nil && r.Verdict == drift.Suspended:
+		return
+	case err == nil && mode == Drift && len(r.Changes) > 0: // all of it, whatever its cause
+		r.Verdict, r.Says = drift.Drifted, drift.SayDrift(r.Changes)
+		return
+	case err == nil:
+		r.Verdict, r.Says = drift.Judge(r.Objects, r.Changes)
+		return
+	case errors.As(err, &newer):
+		r.Verdict = drift.Superseded
+	case errors.As(err, &blocked):
+		r.Verdict, r.Hint = drift.Blocked, blocked.Hint
+	case errors.As(err, &missing):
+		r.Verdict, r.Hint = drift.Blocked, "give the account that role, or let another account sign in"
+	case keycloak.IsForbidden(err):
+		r.Verdict, r.Hint = drift.Errored, "give the account the manage-… role for this path"
+	default:
+		r.Verdict = drift.Errored
+	}
+	says := err.Error()
+	if errors.Is(err, context.Canceled) {
+		says = "stopped before the end; the next pass goes on"
+	}
+	r.Says = drift.Sentence(says)
+}
+
+func suspended(s schema.Suspend) string {
+	says := "suspended"
+	if !s.Until.IsZero() {
+		says = fmt.Sprintf("suspended until %s", s.Until.Format("2 Jan"))
+	}
+	if s.Reason != "" {
+		says += ": " + s.Reason
+	}
+	return drift.Sentence(says)
+}

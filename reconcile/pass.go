@@ -1,0 +1,450 @@
+// Package reconcile makes the difference between declared and live go away, and says what it found and did.
+package reconcile
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/cloakwork/cloakwork/drift"
+	"github.com/cloakwork/cloakwork/reconcile/keycloak"
+	"github.com/cloakwork/cloakwork/reconcile/realm"
+	"github.com/cloakwork/cloakwork/schema"
+)
+
+// Mode is how far a pass goes.
+type Mode int
+
+// The modes.
+const (
+	Plan  Mode = iota // says what Apply would do; writes nothing
+	Apply             // makes the realm as declared
+	Drift             // says how the realm differs from what was last applied; writes nothing
+)
+
+// Pass is one look at one realm, from the beginning to the report. Its zero Mode plans.
+type Pass struct {
+	Mode     Mode
+	Client   *keycloak.Client
+	Account  Account       // whom the client signs in as
+	Want     *schema.Realm // what is in force for the realm
+	Facts    schema.Facts
+	Kinds    map[string]schema.Kind
+	Problems []schema.Problem // of the tree; those that block the realm end the pass
+
+	Source, Path, Environment string
+	Commit                    string // "" for what stands in no commit
+	// Base is what an earlier commit of the source declared for the realm; an error where it can't be read.
+	Base func(commit string) (*schema.Realm, error)
+	// Descends tells whether commit b comes after a; nil where the source knows no commits.
+	Descends func(a, b string) (bool, error)
+
+	AllowRealmDeletion bool
+	Report             func(drift.Report) // told of drift before it is corrected, and of the end; may be nil
+	Log                *slog.Logger
+}
+
+// Account is whom a client signs in as: what a pass must not lock out.
+type Account struct{ Realm, ClientID, User string }
+
+// Run makes the pass. Its report says all that happened; the error is what ended it early, for the exit code.
+func (p Pass) Run(ctx context.Context) (report drift.Report, err error) {
+	report = drift.Report{Commit: p.Commit, Server: p.Want.Ref.Server, Realm: p.Want.Ref.Realm, Began: time.Now()}
+	w := &work{Pass: p, report: &report}
+	defer func() {
+		conclude(&report, p.Mode, err)
+		report.Ended = time.Now()
+		w.tell()
+	}()
+	if s := p.Want.Suspend; s != nil && p.Mode == Apply && (s.Until.IsZero() || time.Now().Before(s.Until)) {
+		report.Verdict, report.Says = drift.Suspended, suspended(*s)
+		return report, nil
+	}
+	if report.Problems = schema.Blocking(p.Problems, p.Want.Ref); len(report.Problems) > 0 {
+		return report, &Blocked{Why: report.Problems[0].String()}
+	}
+	return report, w.run(ctx)
+}
+
+// refuse is the report of a pass that couldn't even begin.
+func (p Pass) refuse(err error) (drift.Report, error) {
+	now := time.Now()
+	report := drift.Report{Commit: p.Commit, Server: p.Want.Ref.Server, Realm: p.Want.Ref.Realm, Began: now, Ended: now}
+	conclude(&report, p.Mode, err)
+	if p.Report != nil {
+		p.Report(report)
+	}
+	return report, err
+}
+
+// work is a pass under way.
+type work struct {
+	Pass
+	report *drift.Report
+	realm  *realm.Realm
+	live   realm.Live
+	ledger realm.Ledger
+	base   schema.State // what was declared when the ledger was last written; nil where that can't be read
+}
+
+// run is the pass: observe, decide, act, look again, remember.
+func (w *work) run(ctx context.Context) error {
+	if err := w.observe(ctx); err != nil {
+		return err
+	}
+	if done, err := w.realmItself(ctx); done || err != nil {
+		return err
+	}
+	changes, err := w.decide()
+	w.report.Changes = changes
+	if err != nil || w.Mode != Apply {
+		return err
+	}
+	if todo := w.todo(changes); len(todo) > 0 {
+		if drift.Drifts(changes) {
+			conclude(w.report, w.Mode, nil)
+			w.tell()
+		}
+		if err := w.apply(ctx, todo); err != nil {
+			return err
+		}
+		if err := w.again(ctx); err != nil {
+			return err
+		}
+	}
+	if err := unfinished(w.report.Changes); err != nil {
+		return err
+	}
+	return w.remember(ctx)
+}
+
+// unfinished is why the changes are not all made; nil where they are.
+func unfinished(changes []drift.Change) error {
+	for _, o := range []drift.Outcome{drift.Failed, drift.Skipped} {
+		for _, c := range changes {
+			if c.Outcome == o {
+				return fmt.Errorf("%s %s: %s: %s", c.Op, c.Address, o, c.Says)
+			}
+		}
+	}
+	return nil
+}
+
+func (w *work) tell() {
+	if w.Report != nil {
+		w.Report(*w.report)
+	}
+}
+
+// observe reads the realm, the ledger, and what was declared when that was written.
+func (w *work) observe(ctx context.Context) (err error) {
+	w.realm = &realm.Realm{Client: w.Client, Name: w.Want.Ref.Realm, Kinds: w.Kinds}
+	if w.live, err = w.realm.Observe(ctx, w.Want.State, w.Source); err != nil {
+		return err
+	}
+	return w.openLedger()
+}
+
+// openLedger takes up what this source owns here.
+func (w *work) openLedger() error {
+	w.ledger = realm.Ledger{Server: w.Want.Ref.Server, RealmID: w.live.ID, Source: w.Source}
+	found, ok := w.live.Ledgers[w.Source]
+	switch {
+	case !ok:
+		w.base = schema.State{}
+		return nil
+	case found.Server != w.ledger.Server || found.RealmID != w.ledger.RealmID:
+		w.Log.Warn("the ledger came with a copy of another realm and owns nothing here", "realm", w.Want.Ref, "from", found.Server)
+		w.base = schema.State{}
+		return nil
+	}
+	w.ledger = found
+	if w.Commit != "" && found.Commit != "" && found.Commit != w.Commit && w.Descends != nil && w.Mode == Apply {
+		if newer, err := w.Descends(w.Commit, found.Commit); err == nil && newer {
+			return &superseded{found.Commit}
+		}
+	}
+	if found.Digest == w.digest(w.Want) {
+		w.base = w.Want.State
+		return nil
+	}
+	if found.Commit == "" || w.Base == nil {
+		return nil
+	}
+	base, err := w.Base(found.Commit)
+	if err != nil {
+		w.Log.Info("what was last applied can't be read", "realm", w.Want.Ref, "commit", found.Commit, "error", err)
+		return nil
+	}
+	w.base = base.State
+	if w.Mode == Drift {
+		w.Want = base
+	}
+	return nil
+}
+
+// superseded says that a newer commit was applied meanwhile.
+type superseded struct{ by string }
+
+func (s *superseded) Error() string { return "superseded by " + short(s.by) }
+
+func short(commit string) string { return commit[:min(7, len(commit))] }
+
+// realmItself makes, renames or removes the realm as a whole. A new realm brings objects of its own, so what else is to do
+// is seen by a new look at it. Done says that there is nothing else to do.
+func (w *work) realmItself(ctx context.Context) (done bool, err error) {
+	if w.Want.Absent {
+		return true, w.removeRealm(ctx)
+	}
+	if w.live.Exists {
+		return false, nil
+	}
+	if w.live, err = w.renamedRealm(ctx); err != nil || w.live.Exists {
+		return false, err
+	}
+	if w.Mode != Apply {
+		return false, nil
+	}
+	if problems := realm.Dangling(w.realm, w.live, w.Want.State); len(problems) > 0 {
+		w.report.Problems = problems
+		return true, &Blocked{Why: problems[0].String()}
+	}
+	if err := w.realm.Create(ctx, w.Want.State[schema.RealmAddress]); err != nil {
+		return true, err
+	}
+	created := drift.Change{Op: drift.Create, Cause: drift.FromCommit, Address: schema.RealmAddress,
+		Want: w.Want.State[schema.RealmAddress], Outcome: drift.Done}
+	w.report.Changes = append(w.report.Changes, created)
+	return false, w.observe(ctx)
+}
+
+// renamedRealm finds the realm under a former name, and renames it.
+func (w *work) renamedRealm(ctx context.Context) (realm.Live, error) {
+	for _, was := range w.Want.State[schema.RealmAddress].Was {
+		former := &realm.Realm{Client: w.Client, Name: was, Kinds: w.Kinds}
+		live, err := former.Observe(ctx, w.Want.State, w.Source)
+		if err != nil || !live.Exists {
+			if err != nil {
+				return live, err
+			}
+			continue
+		}
+		change := drift.Change{Op: drift.Rename, Cause: drift.FromCommit, Address: schema.RealmAddress, From: schema.RealmAddress,
+			Want: w.Want.State[schema.RealmAddress], Have: live.State[schema.RealmAddress], Says: "the realm was " + was,
+			Diffs: []drift.Diff{{Path: "realm", At: []string{"realm"}, Want: w.Want.Ref.Realm, Have: was, Cause: drift.FromCommit}},
+			Risk:  []drift.Risk{drift.EndsSessions, drift.BreaksLogins}}
+		if w.Account.Realm == was {
+			change.Risk = append(change.Risk, drift.CutsOwnAccess)
+		}
+		w.report.Changes = append(w.report.Changes, change)
+		if w.Mode != Apply {
+			w.live = live
+			return live, w.openLedger()
+		}
+		if err := checkLimits(w.Want.Limits, w.report.Changes, 1); err != nil {
+			return live, err
+		}
+		if err := former.Rename(ctx, w.Want.Ref.Realm); err != nil {
+			return live, err
+		}
+		w.report.Changes[len(w.report.Changes)-1].Outcome = drift.Done
+		err = w.observe(ctx)
+		return w.live, err
+	}
+	return w.live, nil
+}
+
+// removeRealm deletes a realm that is declared absent, where that is allowed and the realm is ours.
+func (w *work) removeRealm(ctx context.Context) error {
+	if !w.live.Exists {
+		return nil
+	}
+	change := drift.Change{Op: drift.Delete, Cause: drift.FromCommit, Address: schema.RealmAddress,
+		Have: w.live.State[schema.RealmAddress], Risk: []drift.Risk{drift.Deletes}}
+	if w.Account.Realm == w.Want.Ref.Realm {
+		change.Risk = append(change.Risk, drift.CutsOwnAccess)
+	}
+	w.report.Changes = []drift.Change{change}
+	switch {
+	case !w.ledger.Owned[schema.RealmAddress]:
+		return &Blocked{"would delete realm " + w.Want.Ref.Realm + ", which this source never declared", "delete it by hand"}
+	case !w.AllowRealmDeletion:
+		return &Blocked{"would delete realm " + w.Want.Ref.Realm + " and everything in it", "allow it by --allow-realm-deletion"}
+	case w.Mode != Apply:
+		return nil
+	}
+	if err := checkLimits(w.Want.Limits, w.report.Changes, len(w.ledger.Owned)); err != nil {
+		return err
+	}
+	if err := w.realm.Remove(ctx); err != nil {
+		return err
+	}
+	w.report.Changes[0].Outcome = drift.Done
+	return nil
+}
+
+// decide lists the changes, or says what forbids them.
+func (w *work) decide() ([]drift.Change, error) {
+	w.report.Objects = w.objects()
+	problems := append(w.foreign(), realm.Dangling(w.realm, w.live, w.Want.State)...)
+	if len(problems) > 0 {
+		w.report.Problems = problems
+		return w.report.Changes, &Blocked{Why: problems[0].String()}
+	}
+	changes := w.compare()
+	for i := range changes {
+		changes[i].Risk = risks(w.Want.Ref.Realm, w.Account, changes[i])
+		w.withhold(&changes[i])
+	}
+	changes = append(w.report.Changes, changes...)
+	if w.Mode == Drift {
+		return changes, nil
+	}
+	return changes, checkLimits(w.Want.Limits, changes, w.ours())
+}
+
+// compare is what differs now, but for what Keycloak lets nobody write.
+func (w *work) compare() []drift.Change {
+	want := schema.State{}
+	for a, o := range w.Want.State {
+		if !realm.ReadOnly(w.Want.Ref.Realm, a) {
+			want[a] = o
+		}
+	}
+	changes := drift.Compare(w.Facts, w.base, w.owned, want, w.live.State)
+	return slices.DeleteFunc(changes, func(c drift.Change) bool { return realm.ReadOnly(w.Want.Ref.Realm, c.Address) })
+}
+
+// owned tells what may be removed: what the ledger holds, and strangers in lists that are complete as declared.
+func (w *work) owned(a schema.Address) bool {
+	if strings.Contains(string(a), "#") {
+		return w.ledger.Owned[a]
+	}
+	o := w.live.State[a]
+	o.Address = a
+	if realm.Builtin(w.Want.Ref.Realm, o) || realm.Released(a) {
+		return false
+	}
+	if w.Account.Realm == w.Want.Ref.Realm && a == schema.Join(schema.RealmAddress, "clients", w.Account.ClientID) {
+		return false
+	}
+	return w.ledger.Owned[a] || w.Want.Complete[a.List()] && !realm.IsLinks(a)
+}
+
+// withhold keeps a group that holds somebody else's groups: they would go with it.
+func (w *work) withhold(c *drift.Change) {
+	if c.Op != drift.Delete || c.Address.Kind() != "groups" {
+		return
+	}
+	for _, a := range w.live.State.Addresses() {
+		if a.Kind() == "groups" && a != c.Address && a.Within(c.Address) && !w.owned(a) {
+			c.Outcome, c.Says = drift.Skipped, "holds "+string(a)+", which this source doesn't own"
+			return
+		}
+	}
+}
+
+// foreign are the declared objects and map keys that another source owns. The realm itself may be shared, field by field.
+func (w *work) foreign() []schema.Problem {
+	var problems []schema.Problem
+	wanted := w.wanted()
+	for source, l := range w.live.Ledgers {
+		if source == w.Source || l.Server != w.Want.Ref.Server || l.RealmID != w.live.ID {
+			continue
+		}
+		for a := range l.Owned {
+			if a == schema.RealmAddress || !wanted[a] {
+				continue
+			}
+			address, path, _ := strings.Cut(string(a), "#")
+			o := w.Want.State[schema.Address(address)]
+			origin, ok := o.Origins[path]
+			if !ok {
+				origin = o.Origin
+			}
+			problems = append(problems, schema.Problem{Origin: origin, Realm: &w.Want.Ref,
+				What: fmt.Sprintf("%s is declared by two sources: this one, %s, and %s", a, w.Source, source),
+				Hint: "declare it in one of them"})
+		}
+	}
+	return schema.SortProblems(problems)
+}
+
+// todo is what this pass may change: where drift is only reported, what a commit asked for.
+func (w *work) todo(changes []drift.Change) []drift.Change {
+	var todo []drift.Change
+	for _, c := range changes {
+		if c.Outcome == "" && (w.Want.Drift != "report" || c.Cause != drift.FromDrift) {
+			todo = append(todo, c)
+		}
+	}
+	return todo
+}
+
+// apply makes the changes. What it is about to create it owns first, so that a crash leaves nothing behind that is nobody's.
+func (w *work) apply(ctx context.Context, todo []drift.Change) error {
+	if err := w.unmoved(ctx); err != nil {
+		return err
+	}
+	if intent := w.intent(todo); intent != nil {
+		l := w.ledger
+		l.Owned = intent
+		if err := w.realm.WriteLedger(ctx, &w.live, l); err != nil {
+			return err
+		}
+		w.ledger = l
+	}
+	err := w.realm.Apply(ctx, w.live, todo, w.unmoved)
+	w.note(todo)
+	return err
+}
+
+// note brings the outcomes into the report.
+func (w *work) note(done []drift.Change) {
+	for i, c := range w.report.Changes {
+		for _, d := range done {
+			if c.Address == d.Address && c.Op == d.Op {
+				w.report.Changes[i] = d
+			}
+		}
+	}
+}
+
+// unmoved makes sure that the ledger is still as this pass read it: another process may have applied a newer commit.
+func (w *work) unmoved(ctx context.Context) error {
+	now, ok, err := w.realm.ReadLedger(ctx, w.Source)
+	if err != nil {
+		return err
+	}
+	if !ok && len(w.ledger.Owned) == 0 || ok && now.Equal(w.ledger) {
+		return nil
+	}
+	if ok && w.Descends != nil && now.Commit != w.Commit && now.Commit != "" && w.Commit != "" {
+		if newer, err := w.Descends(w.Commit, now.Commit); err == nil && newer {
+			return &superseded{now.Commit}
+		}
+	}
+	return errors.New("another process changed the ledger; the next pass looks again")
+}
+
+// again looks a second time: what still differs failed to converge.
+func (w *work) again(ctx context.Context) error {
+	ledger := w.ledger
+	live, err := w.realm.Observe(ctx, w.Want.State, w.Source)
+	if err != nil {
+		return err
+	}
+	w.live, w.ledger = live, ledger
+	left := w.todo(w.compare())
+	if err := unfinished(w.report.Changes); err != nil {
+		return err
+	}
+	if len(left) > 0 {
+		return fmt.Errorf("failed to converge: %s", drift.SayChanges(left))
+	}
+	return nil
+}

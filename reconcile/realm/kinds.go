@@ -1,0 +1,125 @@
+// Package realm observes a realm of a live Keycloak and makes changes to it.
+package realm
+
+import (
+	"slices"
+	"strings"
+
+	"github.com/cloakwork/cloakwork/schema"
+)
+
+// Shape is how the admin API holds objects of a kind.
+type Shape int
+
+// The shapes. X is the kind's path below its parent.
+const (
+	Document   Shape = iota // GET and PUT X
+	Collection              // POST to X; GET, PUT, DELETE X/{id}
+	BodyLinks               // POST and DELETE a list of representations at X
+	PathLinks               // PUT and DELETE X/{id}
+)
+
+// Kind says where one kind of object lives in the admin API; what it is called and keyed by stands in its CUE definition.
+type Kind struct {
+	Name    string // as manifests and addresses spell it
+	Shape   Shape
+	Path    string                                   // below its parent: clients
+	Nested  string                                   // the path below a parent of the same kind, where that differs
+	Item    string                                   // where single objects stand below the realm, where they don't stand in their list
+	Merge   bool                                     // a PUT keeps the fields that it leaves out; elsewhere it needs the object as just read
+	Release bool                                     // links only: no longer declared, the set stays as it is, since emptying it would break logins
+	Builtin func(realm string, o schema.Object) bool // made by Keycloak itself or for it: never deleted, never a stranger
+}
+
+// kinds is every kind we manage. Objects are created and updated from the top of the table to the bottom and deleted
+// from the bottom to the top, so that whatever a row refers to stands above it. References that could form a cycle are
+// rows of their own, of links (one object per owner, its field the set), below all objects.
+var kinds = []Kind{
+	{Name: "realm", Shape: Document, Builtin: always},
+	{Name: "clientScopes", Shape: Collection, Path: "client-scopes", Merge: true, Builtin: named(builtinScopes)},
+	{Name: "clients", Shape: Collection, Path: "clients", Merge: true, Builtin: builtinClient},
+	{Name: "roles", Shape: Collection, Path: "roles", Item: "roles-by-id", Builtin: builtinRole},
+	{Name: "protocolMappers", Shape: Collection, Path: "protocol-mappers/models", Builtin: serverMapper},
+	{Name: "groups", Shape: Collection, Path: "groups", Nested: "children", Item: "groups", Builtin: never},
+
+	{Name: "composites", Shape: BodyLinks, Path: "composites", Builtin: never},
+	{Name: "realmRoles", Shape: BodyLinks, Path: "role-mappings/realm", Builtin: never},
+	{Name: "clientRoles", Shape: BodyLinks, Path: "role-mappings/clients", Builtin: never},
+	{Name: "defaultClientScopes", Shape: PathLinks, Path: "default-client-scopes", Release: true, Builtin: never},
+	{Name: "optionalClientScopes", Shape: PathLinks, Path: "optional-client-scopes", Release: true, Builtin: never},
+	{Name: "defaultDefaultClientScopes", Shape: PathLinks, Path: "default-default-client-scopes", Release: true, Builtin: never},
+	{Name: "defaultOptionalClientScopes", Shape: PathLinks, Path: "default-optional-client-scopes", Release: true, Builtin: never},
+	{Name: "defaultGroups", Shape: PathLinks, Path: "default-groups", Release: true, Builtin: never},
+}
+
+// Kinds is the table, from what is referred to down to what refers.
+func Kinds() []Kind { return slices.Clone(kinds) }
+
+// row is the kind's place in the table, -1 for none.
+func row(name string) int {
+	return slices.IndexFunc(kinds, func(k Kind) bool { return k.Name == name })
+}
+
+func always(string, schema.Object) bool { return true }
+func never(string, schema.Object) bool  { return false }
+
+func named(names []string) func(string, schema.Object) bool {
+	return func(_ string, o schema.Object) bool { return slices.Contains(names, o.Address.Name()) }
+}
+
+// What a new realm of 26.7.3 holds by itself.
+var (
+	builtinScopes = []string{"AuthnContextClassRef", "acr", "address", "basic", "email", "microprofile-jwt", "offline_access",
+		"organization", "phone", "profile", "role_list", "roles", "saml_organization", "service_account", "web-origins"}
+	builtinClients = []string{"account", "account-console", "admin-cli", "admin-permissions", "broker", "realm-management",
+		"security-admin-console"}
+	builtinRoles       = []string{"offline_access", "uma_authorization"}
+	builtinClientRoles = map[string][]string{
+		"account": {"delete-account", "manage-account", "manage-account-links", "manage-consent", "view-applications",
+			"view-consent", "view-groups", "view-profile"},
+		"broker": {"read-token"},
+	}
+	// serviceAccountMappers stood on every client with a service account before 25; the service_account scope holds them since.
+	serviceAccountMappers = []string{"Client ID", "Client Host", "Client IP Address"}
+)
+
+func builtinClient(realm string, o schema.Object) bool {
+	name := o.Address.Name()
+	return name == LedgerClient || slices.Contains(builtinClients, name) || realm == "master" && strings.HasSuffix(name, "-realm")
+}
+
+func builtinRole(realm string, o schema.Object) bool {
+	name := o.Address.Name()
+	if client := o.Address.Parent(); client != schema.RealmAddress {
+		return slices.Contains(builtinClientRoles[client.Name()], name) || ReadOnly(realm, client)
+	}
+	return slices.Contains(builtinRoles, name) || strings.HasPrefix(name, "default-roles-") ||
+		realm == "master" && (name == "admin" || name == "create-realm")
+}
+
+func serverMapper(realm string, o schema.Object) bool {
+	return slices.Contains(serviceAccountMappers, o.Address.Name())
+}
+
+// Builtin tells whether Keycloak made the object itself: it is never deleted and never a stranger.
+func Builtin(realm string, o schema.Object) bool {
+	i := row(o.Address.Kind())
+	return i < 0 || kinds[i].Builtin(realm, o)
+}
+
+// Released tells whether a set of links stays as it is when nobody declares it any longer.
+func Released(a schema.Address) bool {
+	i := row(a.Kind())
+	return i >= 0 && kinds[i].Release
+}
+
+// ReadOnly tells whether Keycloak refuses every write to the object: realm-management, and in master the clients that
+// stand for the realms, with all below them (26.7.3 answers 403 to an unchanged PUT).
+func ReadOnly(realm string, a schema.Address) bool {
+	parts := strings.Split(string(a), "/")
+	if parts[0] != "clients" || len(parts) < 2 {
+		return false
+	}
+	name := schema.Address(parts[0] + "/" + parts[1]).Name()
+	return name == "realm-management" || realm == "master" && strings.HasSuffix(name, "-realm")
+}

@@ -1,0 +1,254 @@
+package realm
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/cloakwork/cloakwork/drift"
+	"github.com/cloakwork/cloakwork/reconcile/keycloak"
+	"github.com/cloakwork/cloakwork/schema"
+)
+
+// Targets are the objects that an object of links refers to; none for other objects.
+func Targets(o schema.Object) []schema.Address {
+	var targets []schema.Address
+	for at, list := range sets(o) {
+		targets = append(targets, targetsAt(o.Address.Kind(), strings.Split(at, "\x00"), list)...)
+	}
+	slices.Sort(targets)
+	return targets
+}
+
+// sets are the lists of names in an object of links, by the keys that lead to them, joined by NUL.
+func sets(o schema.Object) map[string][]any {
+	found := map[string][]any{}
+	if i := row(o.Address.Kind()); i < 0 || kinds[i].Shape != BodyLinks && kinds[i].Shape != PathLinks {
+		return found
+	}
+	var walk func(at []string, v any)
+	walk = func(at []string, v any) {
+		switch v := v.(type) {
+		case []any:
+			found[strings.Join(at, "\x00")] = v
+		case map[string]any:
+			for key, nested := range v {
+				walk(append(slices.Clip(at), key), nested)
+			}
+		}
+	}
+	walk(nil, o.Fields)
+	return found
+}
+
+// targetsAt are the objects that the names in one set of links mean.
+func targetsAt(kind string, at []string, names []any) []schema.Address {
+	var targets []schema.Address
+	for _, v := range names {
+		name := text(v)
+		switch {
+		case kind == "defaultGroups":
+			targets = append(targets, drift.GroupAt(name))
+		case strings.HasSuffix(kind, "ClientScopes"):
+			targets = append(targets, schema.Join(schema.RealmAddress, "clientScopes", name))
+		case kind == "clientRoles" || len(at) == 3: // clientRoles.CLIENT, composites.client.CLIENT
+			client := schema.Join(schema.RealmAddress, "clients", at[len(at)-1])
+			targets = append(targets, schema.Join(client, "roles", name))
+		default:
+			targets = append(targets, schema.Join(schema.RealmAddress, "roles", name))
+		}
+	}
+	return targets
+}
+
+// Dangling are the references that lead nowhere: to what neither the manifests declare nor the server has. Keycloak
+// itself would drop them without a word. A realm that isn't there yet will bring what Keycloak makes by itself.
+func Dangling(r *Realm, live Live, want schema.State) []schema.Problem {
+	leadsNowhere := func(target schema.Address) bool {
+		builtin := !live.Exists && Builtin(r.Name, schema.Object{Address: target})
+		return !known(want, live.State, target) && !builtin
+	}
+	var problems []schema.Problem
+	for _, a := range want.Addresses() {
+		o := want[a]
+		if parent := a.Parent(); parent != "" && leadsNowhere(parent) {
+			problems = append(problems, dangling(o.Origin, want, live.State, a, parent))
+		}
+		for at, names := range sets(o) {
+			for _, target := range targetsAt(a.Kind(), strings.Split(at, "\x00"), names) {
+				if !leadsNowhere(target) {
+					continue
+				}
+				origin, ok := o.Origins[strings.ReplaceAll(at, "\x00", ".")]
+				if !ok {
+					origin = o.Origin
+				}
+				problems = append(problems, dangling(origin, want, live.State, a, target))
+			}
+		}
+	}
+	return schema.SortProblems(problems)
+}
+
+func known(want, have schema.State, a schema.Address) bool {
+	_, declared := want[a]
+	_, live := have[a]
+	return declared || live || a == schema.RealmAddress
+}
+
+func dangling(origin schema.Origin, want, have schema.State, from, target schema.Address) schema.Problem {
+	p := schema.Problem{Origin: origin, What: fmt.Sprintf("%s names %s, which neither the manifests nor Keycloak have", from, target)}
+	var names []string
+	for _, s := range []schema.State{want, have} {
+		for a := range s {
+			if a.List() == target.List() {
+				names = append(names, a.Name())
+			}
+		}
+	}
+	if guess := schema.Suggest(target.Name(), names); guess != "" {
+		p.Hint = "did you mean " + guess + "?"
+	} else {
+		p.Hint = "declare it, or correct the name"
+	}
+	return p
+}
+
+// linking is what one change of links comes to.
+type linking struct {
+	change      *drift.Change
+	kind        Kind
+	add, remove []schema.Address
+}
+
+// link works out which links a change adds and removes.
+func (a *application) link(ctx context.Context, c *drift.Change) (linking, error) {
+	l := linking{change: c, kind: kinds[row(c.Address.Kind())]}
+	if c.Op == drift.Delete {
+		l.remove = Targets(c.Have)
+		return l, nil
+	}
+	if c.Op == drift.Create {
+		l.add = Targets(c.Want)
+		if l.kind.Shape != PathLinks {
+			return l, nil
+		}
+		// The server gave the new owner links by itself.
+		have, err := a.currentLinks(ctx, c.Address, l.kind)
+		if err != nil {
+			return l, err
+		}
+		l.add, l.remove = difference(l.add, have), difference(have, l.add)
+		return l, nil
+	}
+	for _, d := range c.Diffs {
+		want, _ := d.Want.([]any)
+		have, _ := d.Have.([]any)
+		w, h := targetsAt(c.Address.Kind(), d.At, want), targetsAt(c.Address.Kind(), d.At, have)
+		l.add, l.remove = append(l.add, difference(w, h)...), append(l.remove, difference(h, w)...)
+	}
+	return l, nil
+}
+
+// difference is what stands in a and not in b.
+func difference(a, b []schema.Address) []schema.Address {
+	return slices.DeleteFunc(slices.Clone(a), func(x schema.Address) bool { return slices.Contains(b, x) })
+}
+
+// currentLinks are the links that an owner has now, but for the scope that Keycloak adds at every PUT.
+func (a *application) currentLinks(ctx context.Context, links schema.Address, kind Kind) ([]schema.Address, error) {
+	path, err := a.ownerPath(ctx, links)
+	if err != nil {
+		return nil, err
+	}
+	names, err := a.names(ctx, append(path, kind.Path)...)
+	if err != nil {
+		return nil, err
+	}
+	names = slices.DeleteFunc(names, func(v any) bool { return v == "service_account" })
+	return targetsAt(kind.Name, []string{kind.Name}, names), nil
+}
+
+// ownerPath leads to the object that holds links.
+func (a *application) ownerPath(ctx context.Context, links schema.Address) ([]string, error) {
+	owner := links.Parent()
+	if owner == schema.RealmAddress {
+		return nil, nil
+	}
+	return a.item(ctx, owner)
+}
+
+// change adds or removes links by as few requests as the shape takes.
+func (a *application) changeLinks(ctx context.Context, l linking, targets []schema.Address, add bool) error {
+	if len(targets) == 0 {
+		return nil
+	}
+	owner, err := a.ownerPath(ctx, l.change.Address)
+	if err != nil {
+		return err
+	}
+	path := append(slices.Clip(owner), strings.Split(l.kind.Path, "/")...)
+	if l.kind.Shape == PathLinks {
+		for _, t := range targets {
+			id, err := a.id(ctx, t)
+			if err != nil {
+				return err
+			}
+			if err := a.changePathLink(ctx, append(slices.Clip(path), id), add); err != nil {
+				return fmt.Errorf("%s: %w", t, err)
+			}
+		}
+		return nil
+	}
+	for sub, group := range a.byClient(l.kind, targets) {
+		var roles []map[string]any
+		for _, t := range group {
+			id, err := a.id(ctx, t)
+			if err != nil {
+				return err
+			}
+			roles = append(roles, map[string]any{"id": id, "name": t.Name()})
+		}
+		p := path
+		if sub != "" {
+			id, err := a.id(ctx, sub)
+			if err != nil {
+				return err
+			}
+			p = append(slices.Clip(path), id)
+		}
+		if add {
+			_, err = a.Client.Post(ctx, a.path(p...), nil, roles, nil)
+		} else {
+			err = a.Client.Delete(ctx, a.path(p...), roles)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (a *application) changePathLink(ctx context.Context, path []string, add bool) error {
+	if add {
+		return a.Client.Put(ctx, a.path(path...), map[string]any{})
+	}
+	if err := a.Client.Delete(ctx, a.path(path...), nil); !keycloak.IsNotFound(err) {
+		return err
+	}
+	return nil
+}
+
+// byClient groups role mappings by the client of the roles, where the path names one.
+func (a *application) byClient(kind Kind, targets []schema.Address) map[schema.Address][]schema.Address {
+	groups := map[schema.Address][]schema.Address{}
+	for _, t := range targets {
+		client := schema.Address("")
+		if kind.Name == "clientRoles" {
+			client = t.Parent()
+		}
+		groups[client] = append(groups[client], t)
+	}
+	return groups
+}

@@ -1,0 +1,418 @@
+package realm
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/url"
+	"slices"
+	"strings"
+	"sync"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/cloakwork/cloakwork/drift"
+	"github.com/cloakwork/cloakwork/reconcile/keycloak"
+	"github.com/cloakwork/cloakwork/schema"
+)
+
+// Realm is one realm of a server, as the account that the client signs in with may use it.
+type Realm struct {
+	Client *keycloak.Client
+	Name   string
+	Kinds  map[string]schema.Kind // of the definitions that the realm is declared by
+}
+
+// Live is a realm as it is.
+type Live struct {
+	Exists  bool
+	ID      string            // the realm's
+	State   schema.State      // without our own client
+	Ledgers map[string]Ledger // by source
+
+	ledgerID string // the id of the client that holds the ledgers
+}
+
+// MissingRole is what an account lacks. Keycloak answers 200 with an empty list where it should refuse, and that must
+// not read as a realm where everything is gone.
+type MissingRole struct{ Role, For string }
+
+func (m *MissingRole) Error() string {
+	return fmt.Sprintf("missing role %s: the account can't see %s", m.Role, m.For)
+}
+
+func (r *Realm) path(segments ...string) string {
+	return keycloak.Path(append([]string{"realms", r.Name}, segments...)...)
+}
+
+// page is how many objects one request asks for.
+const page = 100
+
+// Observe reads the realm, or what an account may see of it. It reads everything that costs a request a collection; what
+// costs one a client or role is read only where want, what the source owns, or a reference asks for it.
+func (r *Realm) Observe(ctx context.Context, want schema.State, source string) (Live, error) {
+	o := observation{Realm: r, live: Live{State: schema.State{}, Ledgers: map[string]Ledger{}}}
+	if exists, err := o.realm(ctx); err != nil || !exists {
+		return o.live, err
+	}
+	first, ctx1 := errgroup.WithContext(ctx)
+	for _, read := range []func(context.Context) error{o.clients, o.clientScopes, o.realmRoles, o.groups, o.defaultGroups,
+		o.realmScopes("defaultDefaultClientScopes", "default-default-client-scopes"),
+		o.realmScopes("defaultOptionalClientScopes", "default-optional-client-scopes")} {
+		first.Go(func() error { return read(ctx1) })
+	}
+	if err := first.Wait(); err != nil {
+		return Live{}, err
+	}
+	needed := need(want, o.live.Ledgers[source].Owned)
+	second, ctx2 := errgroup.WithContext(ctx)
+	second.SetLimit(8)
+	for client := range needed.clientRoles {
+		second.Go(func() error { return o.clientRoles(ctx2, client) })
+	}
+	if err := second.Wait(); err != nil {
+		return Live{}, err
+	}
+	third, ctx3 := errgroup.WithContext(ctx)
+	third.SetLimit(8)
+	for role := range needed.composites {
+		third.Go(func() error { return o.composites(ctx3, role) })
+	}
+	return o.live, third.Wait()
+}
+
+// needed is what Observe reads one by one.
+type needed struct {
+	clientRoles map[schema.Address]bool // of these clients
+	composites  map[schema.Address]bool // of these roles
+}
+
+func need(want schema.State, owned map[schema.Address]bool) needed {
+	n := needed{map[schema.Address]bool{}, map[schema.Address]bool{}}
+	look := func(a schema.Address) {
+		if parent := a.Parent(); a.Kind() == "roles" && parent != schema.RealmAddress {
+			n.clientRoles[parent] = true
+		}
+		if a.Kind() == "composites" {
+			n.composites[a.Parent()] = true
+			if client := a.Parent().Parent(); client != schema.RealmAddress {
+				n.clientRoles[client] = true
+			}
+		}
+	}
+	for a, o := range want {
+		look(a)
+		for _, was := range o.Was {
+			n.former(want, a, drift.Former(a, was))
+		}
+		for _, target := range Targets(o) {
+			look(target)
+		}
+	}
+	for a := range owned {
+		if !strings.Contains(string(a), "#") {
+			look(a)
+		}
+	}
+	return n
+}
+
+// former asks for what stands below an object's former address as for what is wanted below its new one.
+func (n needed) former(want schema.State, a, former schema.Address) {
+	for below := range want {
+		if below == a || !below.Within(a) || a == schema.RealmAddress {
+			continue
+		}
+		switch old := below.Moved(a, former); below.Kind() {
+		case "roles":
+			n.clientRoles[old.Parent()] = true
+		case "composites":
+			n.composites[old.Parent()] = true
+		}
+	}
+}
+
+type observation struct {
+	*Realm
+	mu   sync.Mutex
+	live Live
+}
+
+func (o *observation) put(a schema.Address, id string, fields map[string]any) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.live.State[a] = schema.Object{Address: a, ID: id, Fields: fields}
+}
+
+func (o *observation) object(a schema.Address) (schema.Object, bool) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	object, ok := o.live.State[a]
+	return object, ok
+}
+
+// all reads a collection by pages.
+func (o *observation) all(ctx context.Context, query url.Values, segments ...string) ([]map[string]any, error) {
+	raw, err := o.Client.All(ctx, o.path(segments...), query, page)
+	if err != nil {
+		return nil, err
+	}
+	objects := make([]map[string]any, len(raw))
+	for i, b := range raw {
+		if err := json.Unmarshal(b, &objects[i]); err != nil {
+			return nil, fmt.Errorf("read %s: %w", strings.Join(segments, "/"), err)
+		}
+	}
+	return objects, nil
+}
+
+func (o *observation) realm(ctx context.Context) (bool, error) {
+	var fields map[string]any
+	if err := o.Client.Get(ctx, o.path(), nil, &fields); keycloak.IsNotFound(err) {
+		return false, nil
+	} else if keycloak.IsForbidden(err) {
+		return false, &MissingRole{"view-realm", "realm " + o.Name}
+	} else if err != nil {
+		return false, err
+	}
+	if _, ok := fields["sslRequired"]; !ok { // without view-realm Keycloak answers 200 with seven fields
+		return false, &MissingRole{"view-realm", "the settings of realm " + o.Name}
+	}
+	id, _ := fields["id"].(string)
+	o.live.Exists, o.live.ID = true, id
+	o.put(schema.RealmAddress, id, without(fields, "defaultRole", "requiredCredentials"))
+	return true, nil
+}
+
+func (o *observation) clients(ctx context.Context) error {
+	clients, err := o.all(ctx, nil, "clients")
+	if keycloak.IsForbidden(err) || err == nil && len(clients) == 0 { // every realm holds Keycloak's own
+		return &MissingRole{"view-clients", "the clients"}
+	} else if err != nil {
+		return err
+	}
+	for _, c := range clients {
+		name, id := text(c["clientId"]), text(c["id"])
+		attributes, _ := c["attributes"].(map[string]any)
+		if name == LedgerClient {
+			o.live.ledgerID = id
+			if o.live.Ledgers, err = ledgers(attributes); err != nil {
+				return err
+			}
+			continue
+		}
+		a := schema.Join(schema.RealmAddress, "clients", name)
+		o.mappers(a, c)
+		for _, links := range []string{"defaultClientScopes", "optionalClientScopes"} {
+			scopes, _ := c[links].([]any)
+			if c["serviceAccountsEnabled"] == true { // Keycloak adds it at every PUT
+				scopes = slices.DeleteFunc(scopes, func(v any) bool { return v == "service_account" })
+			}
+			o.put(schema.Join(a, links), "", map[string]any{links: scopes})
+		}
+		o.put(a, id, without(c, "protocolMappers", "defaultClientScopes", "optionalClientScopes", "access"))
+	}
+	return nil
+}
+
+// mappers puts the protocol mappers in the body of their client or scope, which is where they are as they were sent:
+// /protocol-mappers/models shows what they amount to (26.7.3).
+func (o *observation) mappers(owner schema.Address, fields map[string]any) {
+	mappers, _ := fields["protocolMappers"].([]any)
+	for _, m := range mappers {
+		if mapper, ok := m.(map[string]any); ok {
+			o.put(schema.Join(owner, "protocolMappers", text(mapper["name"])), text(mapper["id"]), mapper)
+		}
+	}
+}
+
+func (o *observation) clientScopes(ctx context.Context) error {
+	var scopes []map[string]any
+	err := o.Client.Get(ctx, o.path("client-scopes"), nil, &scopes)
+	if keycloak.IsForbidden(err) || err == nil && len(scopes) == 0 {
+		return &MissingRole{"view-clients", "the client scopes"}
+	} else if err != nil {
+		return err
+	}
+	for _, s := range scopes {
+		a := schema.Join(schema.RealmAddress, "clientScopes", text(s["name"]))
+		o.mappers(a, s)
+		o.put(a, text(s["id"]), without(s, "protocolMappers"))
+	}
+	return nil
+}
+
+func (o *observation) realmRoles(ctx context.Context) error {
+	roles, err := o.all(ctx, url.Values{"briefRepresentation": {"false"}}, "roles")
+	if keycloak.IsForbidden(err) || err == nil && len(roles) == 0 { // default-roles-… is always there
+		return &MissingRole{"view-realm", "the roles"}
+	} else if err != nil {
+		return err
+	}
+	for _, role := range roles {
+		o.put(schema.Join(schema.RealmAddress, "roles", text(role["name"])), text(role["id"]), role)
+	}
+	return nil
+}
+
+func (o *observation) clientRoles(ctx context.Context, client schema.Address) error {
+	owner, ok := o.object(client)
+	if !ok {
+		return nil // nobody has made it yet
+	}
+	roles, err := o.all(ctx, url.Values{"briefRepresentation": {"false"}}, "clients", owner.ID, "roles")
+	if keycloak.IsForbidden(err) {
+		return &MissingRole{"view-clients", "the roles of " + string(client)}
+	} else if keycloak.IsNotFound(err) {
+		return nil // gone since
+	} else if err != nil {
+		return err
+	}
+	for _, role := range roles {
+		o.put(schema.Join(client, "roles", text(role["name"])), text(role["id"]), role)
+	}
+	return nil
+}
+
+func (o *observation) composites(ctx context.Context, role schema.Address) error {
+	owner, ok := o.object(role)
+	if !ok {
+		return nil
+	}
+	links := map[string]any{}
+	if owner.Fields["composite"] == true {
+		var err error
+		if links, err = o.readComposites(ctx, owner.ID); keycloak.IsNotFound(err) {
+			return nil
+		} else if err != nil {
+			return err
+		}
+	}
+	o.put(schema.Join(role, "composites"), "", map[string]any{"composites": links})
+	return nil
+}
+
+func (o *observation) readComposites(ctx context.Context, id string) (map[string]any, error) {
+	var roles []map[string]any
+	if err := o.Client.Get(ctx, o.path("roles-by-id", id, "composites"), nil, &roles); err != nil {
+		return nil, err
+	}
+	realm, client := []any{}, map[string]any{}
+	for _, role := range roles {
+		if role["clientRole"] != true {
+			realm = append(realm, role["name"])
+			continue
+		}
+		name, ok := o.clientID(text(role["containerId"]))
+		if !ok {
+			return nil, fmt.Errorf("composite role %q is of a client that the account can't see", role["name"])
+		}
+		list, _ := client[name].([]any)
+		client[name] = append(list, role["name"])
+	}
+	return map[string]any{"realm": realm, "client": client}, nil
+}
+
+// clientID is the name of the client with an id.
+func (o *observation) clientID(id string) (string, bool) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for a, c := range o.live.State {
+		if c.ID == id && a.Kind() == "clients" {
+			return a.Name(), true
+		}
+	}
+	return "", false
+}
+
+// groups reads whole trees, with attributes and role mappings, in one request (26.7.3: search=* matches all of them).
+func (o *observation) groups(ctx context.Context) error {
+	var groups []map[string]any
+	query := url.Values{"search": {"*"}, "populateHierarchy": {"true"}, "briefRepresentation": {"false"}}
+	err := o.Client.Get(ctx, o.path("groups"), query, &groups)
+	if keycloak.IsForbidden(err) {
+		return &MissingRole{"view-users", "the groups"}
+	} else if err != nil {
+		return err
+	}
+	if len(groups) == 0 {
+		var count struct{ Count int }
+		if err := o.Client.Get(ctx, o.path("groups", "count"), nil, &count); err != nil && !keycloak.IsForbidden(err) {
+			return err
+		} else if err != nil || count.Count > 0 {
+			return &MissingRole{"view-users", "the groups"}
+		}
+	}
+	o.putGroups(schema.RealmAddress, groups)
+	return nil
+}
+
+func (o *observation) putGroups(parent schema.Address, groups []map[string]any) {
+	for _, g := range groups {
+		a := schema.Join(parent, "groups", text(g["name"]))
+		realmRoles, _ := g["realmRoles"].([]any)
+		clientRoles, _ := g["clientRoles"].(map[string]any)
+		o.put(schema.Join(a, "realmRoles"), "", map[string]any{"realmRoles": realmRoles})
+		o.put(schema.Join(a, "clientRoles"), "", map[string]any{"clientRoles": clientRoles})
+		var children []map[string]any
+		subGroups, _ := g["subGroups"].([]any)
+		for _, s := range subGroups {
+			if child, ok := s.(map[string]any); ok {
+				children = append(children, child)
+			}
+		}
+		o.putGroups(a, children)
+		o.put(a, text(g["id"]), without(g, "realmRoles", "clientRoles", "subGroups", "subGroupCount", "access", "parentId"))
+	}
+}
+
+func (o *observation) defaultGroups(ctx context.Context) error {
+	var groups []map[string]any
+	if err := o.Client.Get(ctx, o.path("default-groups"), nil, &groups); keycloak.IsForbidden(err) {
+		return &MissingRole{"view-realm", "the default groups"}
+	} else if err != nil {
+		return err
+	}
+	paths := []any{}
+	for _, g := range groups {
+		paths = append(paths, g["path"])
+	}
+	o.put("defaultGroups", "", map[string]any{"defaultGroups": paths})
+	return nil
+}
+
+func (o *observation) realmScopes(kind, path string) func(context.Context) error {
+	return func(ctx context.Context) error {
+		names, err := o.names(ctx, path)
+		if keycloak.IsForbidden(err) {
+			return &MissingRole{"view-clients", "the realm's default client scopes"}
+		} else if err != nil {
+			return err
+		}
+		o.put(schema.Join(schema.RealmAddress, kind), "", map[string]any{kind: names})
+		return nil
+	}
+}
+
+// names are those of the objects in a short list.
+func (r *Realm) names(ctx context.Context, segments ...string) ([]any, error) {
+	var objects []map[string]any
+	if err := r.Client.Get(ctx, r.path(segments...), nil, &objects); err != nil {
+		return nil, err
+	}
+	names := []any{}
+	for _, o := range objects {
+		names = append(names, o["name"])
+	}
+	return names, nil
+}
+
+// without is the fields but for those named, which stand elsewhere in the state, or nowhere.
+func without(fields map[string]any, names ...string) map[string]any {
+	for _, name := range names {
+		delete(fields, name)
+	}
+	return fields
+}
+
+func text(v any) string { s, _ := v.(string); return s }

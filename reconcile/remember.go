@@ -1,0 +1,137 @@
+package reconcile
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/cloakwork/cloakwork/drift"
+	"github.com/cloakwork/cloakwork/reconcile/realm"
+	"github.com/cloakwork/cloakwork/schema"
+)
+
+// remember writes the ledger of a converged pass, where what is declared has changed.
+func (w *work) remember(ctx context.Context) error {
+	l := w.ledger
+	l.Server, l.RealmID, l.Source, l.Path, l.Environment = w.Want.Ref.Server, w.live.ID, w.Source, w.Path, w.Environment
+	l.Owned, l.Digest = w.wanted(), w.digest(w.Want)
+	if l.Digest == w.ledger.Digest && maps.Equal(l.Owned, w.ledger.Owned) {
+		return nil
+	}
+	if err := w.unmoved(ctx); err != nil {
+		return err
+	}
+	l.Commit = w.Commit
+	if err := w.realm.WriteLedger(ctx, &w.live, l); err != nil {
+		return err
+	}
+	w.ledger = l
+	return nil
+}
+
+// wanted is what the source owns once the realm is as declared: the addresses, the declared keys of open maps, and of the
+// realm itself, which sources may share, every field.
+func (w *work) wanted() map[schema.Address]bool {
+	owned := map[schema.Address]bool{}
+	for a, o := range w.Want.State {
+		owned[a] = true
+		var walk func(at []string, fields map[string]any)
+		walk = func(at []string, fields map[string]any) {
+			key := a == schema.RealmAddress || w.Facts.Of(a.Kind(), strings.Join(at, ".")).Map
+			for name, v := range fields {
+				at := append(slices.Clip(at), name)
+				if nested, ok := v.(map[string]any); ok {
+					walk(at, nested)
+				} else if key {
+					owned[drift.Key(a, strings.Join(at, "."))] = true
+				}
+			}
+		}
+		walk(nil, o.Fields)
+	}
+	return owned
+}
+
+// intent is what the source owns from before the first write on: what it owned, what is wanted, and what the renames
+// will take along. Nil where the changes make nothing that it doesn't own already.
+func (w *work) intent(todo []drift.Change) map[schema.Address]bool {
+	owned := maps.Clone(w.ledger.Owned)
+	if owned == nil {
+		owned = map[schema.Address]bool{}
+	}
+	for _, c := range todo {
+		if c.Op != drift.Rename {
+			continue
+		}
+		for key := range w.ledger.Owned {
+			if a, path, isKey := strings.Cut(string(key), "#"); schema.Address(a).Within(c.From) {
+				moved := schema.Address(a).Moved(c.From, c.Address)
+				if isKey {
+					moved = drift.Key(moved, path)
+				}
+				owned[moved] = true
+			}
+		}
+	}
+	maps.Copy(owned, w.wanted())
+	if len(owned) == len(w.ledger.Owned) {
+		return nil
+	}
+	return owned
+}
+
+// objects is how many objects are declared; links belong to their owners.
+func (w *work) objects() int { return countObjects(maps.Keys(w.Want.State)) }
+
+// ours is how many live objects are this source's, or become so by this pass.
+func (w *work) ours() int {
+	mine := map[schema.Address]bool{}
+	for a := range w.live.State {
+		if _, wanted := w.Want.State[a]; wanted || w.ledger.Owned[a] {
+			mine[a] = true
+		}
+	}
+	return countObjects(maps.Keys(mine))
+}
+
+func countObjects(addresses func(func(schema.Address) bool)) int {
+	n := 0
+	for a := range addresses {
+		if !realm.IsLinks(a) {
+			n++
+		}
+	}
+	return n
+}
+
+// digest names what is declared, so that a commit which changes nothing for the realm writes nothing there. Secrets are
+// left out: whoever may read the ledger could guess a short one by its hash.
+func (w *work) digest(want *schema.Realm) string {
+	hash := sha256.New()
+	encode := json.NewEncoder(hash)
+	for _, a := range want.State.Addresses() {
+		o := want.State[a]
+		encode.Encode([]any{a, w.public(o, "", o.Fields)})
+	}
+	encode.Encode(slices.Sorted(maps.Keys(want.Complete)))
+	return hex.EncodeToString(hash.Sum(nil)[:16])
+}
+
+func (w *work) public(o schema.Object, prefix string, fields map[string]any) map[string]any {
+	shown := map[string]any{}
+	for name, v := range fields {
+		path := prefix + name
+		if nested, ok := v.(map[string]any); ok {
+			shown[name] = w.public(o, path+".", nested)
+		} else if w.Facts.Secret(o, path) {
+			shown[name] = "secret"
+		} else {
+			shown[name] = v
+		}
+	}
+	return shown
+}
