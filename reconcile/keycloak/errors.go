@@ -133,9 +133,9 @@ func MayHaveHappened(err error) bool {
 	return false
 }
 
-// explanation is the text of a reply that refuses: what Keycloak's JSON says, else what the reply is. The values that a
-// field error speaks of are left out.
-func explanation(status int, header http.Header, body []byte) string {
+// explanation is the text of a reply that refuses, on one line without secrets: what Keycloak's JSON says, else what the
+// reply is. The values that a field error speaks of are left out.
+func explanation(status int, header http.Header, body []byte, secrets []string) string {
 	if to, err := url.Parse(header.Get("Location")); status/100 == 3 && err == nil {
 		if to.Host == "" {
 			return "redirects elsewhere on the same host, which is not followed: check the server URL"
@@ -179,7 +179,7 @@ func explanation(status int, header http.Header, body []byte) string {
 	if len(said) == 0 {
 		return strings.ToLower(http.StatusText(status))
 	}
-	return oneLine(strings.Join(said, "; "))
+	return oneLine(hushed(strings.Join(said, "; "), secrets))
 }
 
 // Keycloak says "HTTP 403 Forbidden" where it has nothing to add.
@@ -197,16 +197,21 @@ func oneLine(s string) string {
 // secretKey matches the names of JSON fields whose values must not come back in an error's text.
 var secretKey = regexp.MustCompile(`(?i)secret|passw|credential|private|token|^value$`)
 
-// hushed is a server's text without the secrets that we signed in with or sent.
-func hushed(text string, secrets []string, body []byte) string {
+// hushed is a server's text without secrets.
+func hushed(text string, secrets []string) string {
 	for _, s := range secrets {
 		text = strings.ReplaceAll(text, s, "…")
 	}
+	return text
+}
+
+// secretsIn are the secrets that a JSON body holds, as far as the names of its fields tell.
+func secretsIn(body []byte) (secrets []string) {
 	var sent any
 	if len(body) > 0 && json.Unmarshal(body, &sent) == nil {
-		eachSecret(sent, false, func(s string) { text = strings.ReplaceAll(text, s, "…") })
+		eachSecret(sent, false, func(s string) { secrets = append(secrets, s) })
 	}
-	return text
+	return secrets
 }
 
 // eachSecret calls f with the strings at keys that look secret; short ones are words like true.

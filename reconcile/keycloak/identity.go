@@ -4,41 +4,44 @@ import (
 	"context"
 	"encoding/base64"
 	"encoding/json"
-	"fmt"
 	"strings"
 )
 
-// Identity is whom the server takes us for, as far as the token tells: those of admin-cli tell little.
+// Identity is whom the server takes us for.
 type Identity struct {
 	Realm    string // where we signed in
 	ClientID string // the client that signed in, or that the user signed in through
-	UserID   string // the user's, or the client's service account's; "" where the token doesn't tell
-	User     string // its name; "" where neither the configuration nor the token tell
+	UserID   string // the user's, or that of the client's service account
+	User     string // its name
 }
 
-// WhoAmI signs in if need be and reads the token, so that callers can keep their own access out of harm's way.
+// WhoAmI reads the tokens, signing in if need be, so that callers can keep their own access out of harm's way. What the
+// tokens don't tell stays empty.
 func (c *Client) WhoAmI(ctx context.Context) (Identity, error) {
-	token, err := c.session.token(ctx)
+	var t *token
+	err := c.persist(ctx, func() (err error) {
+		t, err = c.session.token(ctx)
+		return err
+	}, request{read: true}.mayRepeat)
 	if err != nil {
 		return Identity{}, err
 	}
 	who := Identity{Realm: c.session.config.Realm, ClientID: c.session.config.ClientID, User: c.session.config.User}
-	var claims struct {
-		Sub, Azp string
-		Name     string `json:"preferred_username"`
-	}
-	if parts := strings.Split(token, "."); len(parts) == 3 {
-		payload, err := base64.RawURLEncoding.DecodeString(parts[1])
-		if err == nil {
-			err = json.Unmarshal(payload, &claims)
+	for _, jwt := range []string{t.access, t.id} {
+		var claims struct {
+			Sub, Azp string
+			Name     string `json:"preferred_username"`
 		}
-		if err != nil {
-			return Identity{}, fmt.Errorf("read the access token: %w", err)
+		if parts := strings.Split(jwt, "."); len(parts) == 3 {
+			payload, err := base64.RawURLEncoding.DecodeString(parts[1])
+			if err != nil || json.Unmarshal(payload, &claims) != nil {
+				continue
+			}
 		}
+		who.UserID = orDefault(claims.Sub, who.UserID)
+		who.ClientID = orDefault(claims.Azp, who.ClientID)
+		who.User = orDefault(claims.Name, who.User)
 	}
-	who.UserID = claims.Sub
-	who.ClientID = orDefault(claims.Azp, who.ClientID)
-	who.User = orDefault(claims.Name, who.User)
 	return who, nil
 }
 

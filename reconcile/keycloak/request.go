@@ -3,13 +3,16 @@ package keycloak
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/http/httptrace"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -79,64 +82,70 @@ func (r reply) id() string {
 
 // do carries a request out: in line behind writes that it would collide with, in one of the slots, and repeated while
 // that is safe and there is patience left. It keeps its slot while it waits, so that a server in need of rest gets it.
-func (c *Client) do(ctx context.Context, r request) (reply, error) {
-	stopped := func(err error) (reply, error) {
-		return reply{}, fmt.Errorf("%s /admin%s: not sent: %w", r.method, r.path, err)
-	}
+func (c *Client) do(ctx context.Context, r request) (got reply, err error) {
+	notSent := func(err error) error { return fmt.Errorf("%s /admin%s: not sent: %w", r.method, r.path, err) }
 	if err := checkPath(r.path); err != nil {
-		return stopped(err)
+		return got, notSent(err)
 	}
 	leave, err := c.lines.wait(ctx, r.line())
 	if err != nil {
-		return stopped(err)
+		return got, notSent(err)
 	}
 	defer leave()
 	select {
 	case c.slots <- struct{}{}:
 		defer func() { <-c.slots }()
 	case <-ctx.Done():
-		return stopped(ctx.Err())
+		return got, notSent(ctx.Err())
 	}
 
+	var lost, collided bool
+	try := func() (err error) {
+		got, err = c.attempt(ctx, r)
+		if is(err, http.StatusUnauthorized) { // so nothing was done; attempt has dropped the token
+			got, err = c.attempt(ctx, r)
+		}
+		var refused *Error
+		if lost && errors.As(err, &refused) {
+			if r.method == http.MethodDelete && refused.Status == http.StatusNotFound {
+				return nil
+			}
+			refused.Repeated = true
+		}
+		return err
+	}
+	again := func(err error) bool {
+		lost = lost || MayHaveHappened(err)
+		if r.method == http.MethodPut && !collided && (IsConflict(err) || is(err, http.StatusInternalServerError)) {
+			collided = true
+			return true
+		}
+		return r.mayRepeat(err)
+	}
+	err = c.persist(ctx, try, again)
+	return got, err
+}
+
+// persist tries until that succeeds, or again says no, or patience is spent, or the context ends. Pauses grow from 0.2
+// to 3 seconds, with jitter, and are as long as the server asks for.
+func (c *Client) persist(ctx context.Context, try func() error, again func(error) bool) error {
 	began := time.Now()
 	pauses := backoff.NewExponentialBackOff()
 	pauses.InitialInterval, pauses.MaxInterval = 200*time.Millisecond, 3*time.Second
-	var renewed, collided, lost bool
 	for {
-		if ctx.Err() != nil {
-			return stopped(ctx.Err())
-		}
-		got, err := c.attempt(ctx, r)
+		err := try()
 		c.observe(err)
-		if err == nil {
-			return got, nil
+		if err == nil || !again(err) || ctx.Err() != nil {
+			return err
 		}
-		var refused *Error
-		if errors.As(err, &refused) {
-			refused.Repeated = lost
+		pause := max(pauses.NextBackOff(), retryAfter(err))
+		if !c.patient(began, pause) {
+			return err
 		}
-		pause := pauses.NextBackOff()
-		switch {
-		case refused != nil && refused.Status == http.StatusUnauthorized && !renewed:
-			renewed = true // the token was refused, so nothing was done; attempt has dropped it
-			continue
-		case lost && r.method == http.MethodDelete && IsNotFound(err):
-			return reply{request: r}, nil
-		case r.method == http.MethodPut && !collided && (IsConflict(err) || is(err, http.StatusInternalServerError)):
-			collided = true
-		case r.mayRepeat(err):
-			pause = max(pause, retryAfter(err))
-		default:
-			return reply{}, err
-		}
-		if ctx.Err() != nil || !c.patient(began, pause) {
-			return reply{}, err
-		}
-		lost = lost || MayHaveHappened(err)
 		select {
 		case <-time.After(pause):
 		case <-ctx.Done():
-			return reply{}, fmt.Errorf("%w; not repeated: %w", err, ctx.Err())
+			return fmt.Errorf("%w; not repeated: %w", err, ctx.Err())
 		}
 	}
 }
@@ -146,7 +155,11 @@ func (r request) mayRepeat(err error) bool {
 	var lost *Unreachable
 	var refused *Error
 	var signIn *SignInError
+	var certificate *tls.CertificateVerificationError
+	var name *net.DNSError
 	switch {
+	case errors.As(err, &certificate), errors.As(err, &name) && name.IsNotFound:
+		return false // the URL or the CA is wrong, not the moment
 	case errors.As(err, &lost):
 		return r.idempotent() || !lost.Sent
 	case errors.As(err, &signIn): // before the request itself
@@ -219,7 +232,7 @@ func (c *Client) attempt(ctx context.Context, r request) (got reply, err error) 
 	if err != nil {
 		return got, fmt.Errorf("%s /admin%s: not sent: the path is no part of a URL", r.method, r.path)
 	}
-	req.Header.Set("Authorization", "Bearer "+token)
+	req.Header.Set("Authorization", "Bearer "+token.access)
 	req.Header.Set("Accept", "application/json") // workflows come as YAML otherwise
 	if r.body != nil {
 		req.Header.Set("Content-Type", "application/json")
@@ -251,7 +264,7 @@ func (c *Client) attempt(ctx context.Context, r request) (got reply, err error) 
 		Method:     r.method,
 		Path:       "/admin" + r.path,
 		Status:     got.status,
-		Message:    hushed(explanation(got.status, got.header, got.body), append(c.secrets, token), r.body),
+		Message:    explanation(got.status, got.header, got.body, slices.Concat(c.secrets, []string{token.access}, secretsIn(r.body))),
 		retryAfter: pauseAskedFor(got.header),
 	}
 }

@@ -29,10 +29,12 @@ type session struct {
 	refusedAt time.Time    // … and when; both belong to the holder of the lock
 }
 
-// token is what one sign-in brought. Times are our own clock's, counted from before the request.
+// token is what one sign-in brought. Its times are our own clock's.
 type token struct {
-	access, refresh     string
-	expires, unrefreshs time.Time // zero where the server didn't say
+	access, refresh string
+	id              string    // the ID token: says who we are, which the access tokens of admin-cli don't
+	stale           time.Time // when to renew it, and …
+	dead            time.Time // … when its refresh token is of no use any more; zero where the server didn't say
 }
 
 // A refusal counts for a while, so that hundreds of requests with a wrong password don't lock the account.
@@ -42,27 +44,27 @@ func newSession(c Config, base string, transport http.RoundTripper) *session {
 	return &session{base: base, config: c, transport: transport, lock: make(chan struct{}, 1)}
 }
 
-// token gives an access token with life left in it.
-func (s *session) token(ctx context.Context) (string, error) {
+// token gives a token with life left in it.
+func (s *session) token(ctx context.Context) (*token, error) {
 	if t := s.current.Load(); t.fresh() {
-		return t.access, nil
+		return t, nil
 	}
 	select {
 	case s.lock <- struct{}{}:
 		defer func() { <-s.lock }()
 	case <-ctx.Done():
-		return "", ctx.Err()
+		return nil, ctx.Err()
 	}
 	old := s.current.Load()
 	if old.fresh() { // somebody else was faster
-		return old.access, nil
+		return old, nil
 	}
 	t, err := s.renewed(ctx, old)
 	if err != nil {
-		return "", err
+		return nil, err
 	}
 	s.current.Store(t)
-	return t.access, nil
+	return t, nil
 }
 
 // renewed uses the refresh token while there is one, and signs in again where that is refused.
@@ -85,6 +87,7 @@ func (s *session) renewed(ctx context.Context, old *token) (*token, error) {
 		ClientID:     &s.config.ClientID,
 		ClientSecret: &s.config.ClientSecret,
 		GrantType:    gocloak.StringP("client_credentials"),
+		Scope:        gocloak.StringP("openid"),
 	}
 	if s.config.User != "" {
 		options.GrantType, options.Username, options.Password = gocloak.StringP("password"), &s.config.User, &s.config.Password
@@ -99,11 +102,7 @@ func (s *session) renewed(ctx context.Context, old *token) (*token, error) {
 }
 
 // drop forgets a token that the server refused, and the session behind it.
-func (s *session) drop(access string) {
-	if t := s.current.Load(); t != nil && t.access == access {
-		s.current.CompareAndSwap(t, nil)
-	}
-}
+func (s *session) drop(t *token) { s.current.CompareAndSwap(t, nil) }
 
 // end signs out, so that sessions of short runs don't pile up on the server. It may fail: sessions end by themselves.
 func (s *session) end() {
@@ -117,17 +116,16 @@ func (s *session) end() {
 	_ = g.Logout(ctx, s.config.ClientID, s.config.ClientSecret, url.PathEscape(s.config.Realm), t.refresh)
 }
 
-// fresh tells whether a request sent now would still find the token alive: a third of its life must be left, or ten
-// seconds.
+// fresh tells whether to send the token with a request.
 func (t *token) fresh() bool {
-	return t != nil && (t.expires.IsZero() || time.Now().Before(t.expires))
+	return t != nil && (t.stale.IsZero() || time.Now().Before(t.stale))
 }
 
 func (t *token) refreshable() bool {
-	return t != nil && t.refresh != "" && (t.unrefreshs.IsZero() || time.Now().Before(t.unrefreshs))
+	return t != nil && t.refresh != "" && (t.dead.IsZero() || time.Now().Before(t.dead))
 }
 
-// early is the time at which something that lives so many seconds from began is to be renewed.
+// early is when to renew what lives so many seconds from began: with a third of its life left, ten seconds at most.
 func early(began time.Time, seconds int) time.Time {
 	if seconds <= 0 {
 		return time.Time{}
@@ -153,10 +151,11 @@ func (s *session) ask(ctx context.Context, options gocloak.TokenOptions) (*token
 		return nil, &Unreachable{Method: http.MethodPost, Path: path, Err: bare(saw.err)}
 	case saw.status == http.StatusOK && err == nil && jwt.AccessToken != "":
 		return &token{
-			access:     jwt.AccessToken,
-			refresh:    jwt.RefreshToken,
-			expires:    early(began, jwt.ExpiresIn),
-			unrefreshs: early(began, jwt.RefreshExpiresIn),
+			access:  jwt.AccessToken,
+			refresh: jwt.RefreshToken,
+			id:      jwt.IDToken,
+			stale:   early(began, jwt.ExpiresIn),
+			dead:    early(began, jwt.RefreshExpiresIn),
 		}, nil
 	case saw.status == 0:
 		return nil, fmt.Errorf("POST %s: not sent", path)
@@ -171,7 +170,7 @@ func (s *session) explain(saw *witness) error {
 		ClientID:   s.config.ClientID,
 		User:       s.config.User,
 		Status:     saw.status,
-		Message:    explanation(saw.status, saw.header, saw.body),
+		Message:    explanation(saw.status, saw.header, saw.body, nonEmpty(s.config.Password, s.config.ClientSecret)),
 		retryAfter: pauseAskedFor(saw.header),
 	}
 	switch message := e.Message; {
@@ -187,7 +186,6 @@ func (s *session) explain(saw *witness) error {
 	case saw.status == http.StatusNotFound:
 		e.Hint = "is this the address of a Keycloak, and does it have a base path such as /auth?"
 	}
-	e.Message = hushed(e.Message, nonEmpty(s.config.Password, s.config.ClientSecret), nil)
 	return e
 }
 
