@@ -99,6 +99,7 @@ type field struct {
 	computed  bool
 	unmanaged bool
 	instead   string // what to write in place of what isn't managed
+	says      string // what a value must be, in words
 	owner     string // the kind of the objects that the keys of this map name
 	nameless  string // the name of the one object here, where it bears none
 }
@@ -253,6 +254,8 @@ func (d *definitions) field(name string, v cue.Value) *field {
 			f.computed = true
 		case "unmanaged":
 			f.unmanaged, f.instead = true, arg
+		case "says":
+			f.says = arg
 		case "owner":
 			f.owner = arg
 		case "nameless":

@@ -58,13 +58,13 @@ func (l *loader) document(doc document) {
 	case group == apiGroup, hasAPI && slices.Contains(manifestKinds, kind) && misspelling(api, apiVersion) <= 3:
 		o := doc.origin(top, "apiVersion", start)
 		l.problem(problemf(o, "did you mean "+apiVersion+"?", "apiVersion %q is not known to this version of cloakwork", api))
-	case !hasAPI && slices.Contains(manifestKinds, kind):
-		l.problem(problemf(start, "write apiVersion: "+apiVersion, "has no apiVersion"))
 	case !hasAPI && !hasKind && bare:
 		l.bareRealm(doc, root, top, start)
 	case !hasAPI && !hasKind && Suggest("apiVersion", slices.Collect(maps.Keys(top))) != "":
 		name := Suggest("apiVersion", slices.Collect(maps.Keys(top)))
 		l.problem(problemf(doc.origin(top, name, start), "did you mean apiVersion?", "%s is not a field of a manifest", name))
+	case !hasAPI && slices.Contains(manifestKinds, kind):
+		l.problem(problemf(start, "write apiVersion: "+apiVersion, "has no apiVersion"))
 	case doc.named:
 		l.problem(problemf(start, "a manifest begins with apiVersion: "+apiVersion, "is not a manifest"))
 	case hasAPI:
@@ -130,8 +130,10 @@ func (l *loader) realmManifest(doc document, root *ast.StructLit) {
 	}
 	named := doc.origin(below(doc, top, "metadata"), "name", doc.origin(top, "metadata", start))
 	w := l.walker(doc, ref, false)
-	if ref.Realm == "" {
+	if ref.Realm == "" || strings.Contains(ref.Realm+ref.Server, "$(") {
 		w.realm = nil
+	}
+	if ref.Realm == "" {
 		w.problem(named, "write metadata: {name: the realm's name}", "metadata.name is missing: it names the realm")
 	}
 	if ref.Server == "" {
@@ -148,7 +150,7 @@ func (l *loader) realmManifest(doc document, root *ast.StructLit) {
 	case null(f.Value):
 		realm.Absent = true
 	default:
-		w.root(realm, f.Value, doc.at(f.Value, doc.at(f.Label, start)))
+		w.root(realm, f.Value, "spec.realm", doc.at(f.Value, doc.at(f.Label, start)))
 	}
 	w.finish(realm)
 }
@@ -189,7 +191,7 @@ func (l *loader) representation(doc document, root ast.Expr, name string, named 
 	}
 	realm := &Realm{Ref: ref, Origin: named, State: State{}, Complete: map[Address]bool{}}
 	w.settings(realm, nil, Object{}, named)
-	w.root(realm, root, named)
+	w.root(realm, root, "spec.realm", named)
 	w.finish(realm)
 }
 

@@ -8,6 +8,7 @@ import (
 	"io"
 	"io/fs"
 	"path"
+	"regexp"
 	"strconv"
 	"strings"
 	"unicode/utf8"
@@ -87,16 +88,13 @@ func (l *loader) source(name string) ([]byte, *Problem) {
 	if err != nil {
 		return wrong(Origin{File: name}, "", "%s", reason(err))
 	}
-	for i, line := 0, 1; i < len(source); {
+	for i := 0; i < len(source); {
 		r, size := utf8.DecodeRune(source[i:])
-		o := Origin{File: name, Line: line, Column: 1 + utf8.RuneCount(source[bytes.LastIndexByte(source[:i], '\n')+1:i])}
 		switch {
 		case r == utf8.RuneError && size == 1:
-			return wrong(o, "write it in UTF-8", "is no text: byte %#x is not UTF-8", source[i])
+			return wrong(position(name, source, i), "write it in UTF-8", "is no text: byte %#x is not UTF-8", source[i])
 		case r < ' ' && r != '\n' && r != '\r' && r != '\t':
-			return wrong(o, "manifests are YAML or JSON text", "is no text: it holds the control character %U", r)
-		case r == '\n':
-			line++
+			return wrong(position(name, source, i), "manifests are YAML or JSON text", "is no text: it holds the control character %U", r)
 		}
 		i += size
 	}
@@ -168,31 +166,20 @@ func (l *loader) readYAML(f file, source []byte) (documents []document) {
 			return documents
 		}
 		if err != nil {
-			l.problem(syntaxProblem(f.name, err))
+			l.problem(syntaxProblem(f.name, source, err))
 			return nil
 		}
-		if empty(root) {
-			if f.named {
-				l.problem(problemf(Origin{File: f.name}, "", "is empty"))
-			}
-			if _, null := root.(*ast.BasicLit); !null {
-				return documents // nothing at all, and no end of it either
-			}
+		if _, nothing := root.(*ast.BinaryExpr); nothing { // what cue makes of a text without any document
+			p := problemf(Origin{File: f.name}, "", "is empty")
+			p.Warning = !f.named
+			l.problem(p)
+			return documents
+		}
+		if null(root) {
 			continue
 		}
 		documents = append(documents, document{file: f, root: root, source: source})
 	}
-}
-
-// empty tells whether a document is null, or what cue makes of a text without any.
-func empty(root ast.Expr) bool {
-	switch root := root.(type) {
-	case *ast.BasicLit:
-		return root.Kind == token.NULL
-	case *ast.BinaryExpr:
-		return true
-	}
-	return false
 }
 
 // tooDeep finds brackets that open more often than any manifest needs; the parser's time grows with the square of the depth.
@@ -221,10 +208,16 @@ var syntaxHints = []struct{ part, hint string }{
 	{"aliases expand to more than", "write the values out, or split the file"},
 	{"exceeded max depth", "write it flatter"},
 	{"could not find expected ':'", "write a colon and a space behind the key"},
+	{"tab character", "indent with spaces, not with tabs"},
+	{"invalid map key", "a key is a plain string"},
+	{"cannot unmarshal tag", "leave the tag out"},
+	{"value contains itself", "an alias (*name) can't stand within its own anchor (&name)"},
 	{"unknown anchor", "an anchor (&name) must stand above its alias (*name)"},
 }
 
-func syntaxProblem(name string, err error) Problem {
+var unknownAnchor = regexp.MustCompile(`unknown anchor '([^']+)'`)
+
+func syntaxProblem(name string, source []byte, err error) Problem {
 	o := Origin{File: name}
 	what := strings.TrimPrefix(strings.TrimPrefix(err.Error(), name+":"), "yaml:")
 	if line, rest, ok := strings.Cut(what, ":"); ok {
@@ -233,6 +226,9 @@ func syntaxProblem(name string, err error) Problem {
 		}
 	}
 	what = strings.TrimPrefix(strings.TrimSpace(what), "line ")
+	if m := unknownAnchor.FindStringSubmatch(what); m != nil && o.Line == 0 {
+		o = position(name, source, bytes.Index(source, []byte("*"+m[1])))
+	}
 	for _, h := range syntaxHints {
 		if strings.Contains(what, h.part) {
 			return problemf(o, h.hint, "%s", what)

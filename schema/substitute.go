@@ -24,15 +24,20 @@ var variable = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
 
 // reference is one $(…) in a text.
 type reference struct {
-	start, end int // of all of it
-	scheme     string
+	start, end int    // of all of it
+	scheme     string // env or file; "" for the placeholder of an import
 	name       string // the variable, or the file's path
 	fallback   string
 	defaults   bool // it has a fallback
 }
 
 // String is the reference without its default, which may be a secret itself.
-func (r reference) String() string { return "$(" + r.scheme + ":" + r.name + ")" }
+func (r reference) String() string {
+	if r.scheme == "" {
+		return "${" + r.name + "}"
+	}
+	return "$(" + r.scheme + ":" + r.name + ")"
+}
 
 // references finds the $(…) of a text that are ours to replace.
 func references(s string) (found []reference, unclosed bool) {
@@ -126,7 +131,7 @@ func (w *walker) resolve(r reference, label string, at Origin, needed bool) (str
 		return "", false
 	}
 	switch r.scheme {
-	case "env":
+	case "env", "":
 	case "file":
 		if !needed {
 			return "", true
@@ -154,6 +159,8 @@ func (w *walker) resolve(r reference, label string, at Origin, needed bool) (str
 	case defined:
 	case r.defaults:
 		v = fallback
+	case needed && r.scheme == "":
+		return wrong("set the variable "+r.name, r.String()+" is not defined")
 	case needed:
 		return wrong("set the variable, or write a default: $(env:"+r.name+":-…)", r.String()+" is not defined")
 	}
@@ -212,6 +219,9 @@ func (w *walker) content(r reference, wrong func(hint, what string) (string, boo
 			break
 		}
 	}
+	if info, e := fs.Stat(w.fsys, name); e == nil && info.IsDir() {
+		return wrong("name a file in it", r.String()+" is a folder")
+	}
 	if errors.Is(err, errTooLarge) {
 		return wrong("", r.String()+" is larger than 1 MiB")
 	}
@@ -246,12 +256,12 @@ func (w *walker) importPlaceholders(s, label string, at Origin) (text, input str
 			b.WriteString(s)
 			return b.String(), strings.Join(names, " and "), true
 		}
-		v, valid := w.resolve(reference{scheme: "env", name: name}, label, at, true)
+		v, valid := w.resolve(reference{name: name}, label, at, true)
 		if !valid {
 			return "", "", false
 		}
 		b.WriteString(s[:i] + v)
 		s = s[i+len("${"+name+"}"):]
-		names = append(names, "${"+name+"}")
+		names = append(names, reference{name: name}.String())
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"math/big"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -41,7 +42,8 @@ func (w *walker) value(o *Object, f *field, n ast.Expr, path, label string, at O
 		v, ok = w.scalar(o, f, n, path, label, at)
 	}
 	if ok {
-		p := place{Origin: at, label: label, secret: f.fact.Secret || o.Inputs[path]}
+		p := w.places[label]
+		p.Origin, p.known, p.secret = at, true, f.fact.Secret || o.Inputs[path]
 		w.places[label] = p
 	}
 	return v, ok
@@ -88,12 +90,20 @@ func (w *walker) scalar(o *Object, f *field, n ast.Expr, path, label string, at 
 			w.problem(at, "write it in base64 as a plain string", "%s holds bytes that are no text", label)
 			return nil, false
 		}
+		if w.inEnvelope && w.names(path) && w.substitutes(s) {
+			w.problem(at, "write it out", "%s can't come from $(…)", label)
+			return nil, false
+		}
 		var ok bool
 		if s, input, ok = w.substitute(s, label, at); !ok {
 			return nil, false
 		}
 		if input != "" {
 			o.Inputs[path] = true
+			w.places[label] = place{input: input}
+		}
+		if f.fact.Secret && masked.MatchString(s) {
+			return w.masked(label, at)
 		}
 	} else {
 		s = w.literal(n, lit, s)
@@ -111,6 +121,27 @@ func (w *walker) scalar(o *Object, f *field, n ast.Expr, path, label string, at 
 	return w.mistyped(n, label, at, wanted(f.types), input, show)
 }
 
+// names tells whether a value of an envelope says what the manifest is and for whom: that stands in git, for all to read.
+func (w *walker) names(path string) bool {
+	switch path {
+	case "spec.server", "spec.deployment":
+		return true
+	}
+	return !strings.HasPrefix(path, "spec.")
+}
+
+var masked = regexp.MustCompile(`^\*{4,}$`)
+
+// masked is what Keycloak's exports show in place of a secret, and what it would store if it were sent back.
+func (w *walker) masked(label string, at Origin) (any, bool) {
+	say, what := w.problem, "%s is asterisks, as exports show it in place of the secret"
+	if w.bare {
+		say, what = w.warn, what+"; it is left alone"
+	}
+	say(at, "write $(env:…), or leave it out", what, label)
+	return nil, false
+}
+
 // convert makes a value of what a scalar spells, if one of the types may hold it.
 func convert(types cue.Kind, written token.Token, s string) (any, bool) {
 	number, isNumber := numeral(s)
@@ -125,7 +156,7 @@ func convert(types cue.Kind, written token.Token, s string) (any, bool) {
 		if isNumber && (types&cue.FloatKind != 0 || types&cue.IntKind != 0 && whole) {
 			return number, true
 		}
-		if !isNumber && types == cue.TopKind {
+		if !isNumber {
 			return nil, false // .inf and .nan are no JSON
 		}
 	default:
@@ -281,7 +312,7 @@ func (w *walker) check(f *form, values map[string]any, label string) {
 		parts := relativePath(f, e)
 		at := strings.TrimSuffix(label, ".")
 		for _, p := range parts {
-			if _, err := strconv.Atoi(p); err == nil && w.places[at+"["+p+"]"].label != "" {
+			if _, err := strconv.Atoi(p); err == nil && w.places[at+"["+p+"]"].known {
 				at += "[" + p + "]"
 			} else {
 				at = prefix(at) + p
@@ -309,21 +340,25 @@ func relativePath(f *form, e errors.Error) []string {
 // constraint says what CUE found, in words of ours: its own list every alternative on a line.
 func (w *walker) constraint(f *form, values map[string]any, parts []string, label string, e errors.Error) {
 	var v any = values
+	says := ""
 	for _, p := range parts {
 		switch at := v.(type) {
 		case map[string]any:
 			v = at[p]
-			f = f.below(p)
+			f, says = f.below(p)
 		case []any:
 			if i, err := strconv.Atoi(p); err == nil && i < len(at) {
 				v = at[i]
 			}
-			f = f.below("")
+			f, says = f.below("")
 		}
 	}
 	p := w.places[label]
 	show, _ := json.Marshal(v)
-	if p.secret {
+	switch {
+	case p.input != "":
+		show = []byte("the value of " + p.input)
+	case p.secret:
 		show = []byte("the value")
 	}
 	var names []string
@@ -338,6 +373,10 @@ func (w *walker) constraint(f *form, values map[string]any, parts []string, labe
 		w.problem(p.Origin, hint, "%s: %s is not one of %s", label, show, strings.Join(names, ", "))
 		return
 	}
+	if says != "" {
+		w.problem(p.Origin, "", "%s: %s is not %s", label, show, says)
+		return
+	}
 	if bound := bounds(f); bound != "" {
 		w.problem(p.Origin, "", "%s: %s is not allowed: it must be %s", label, show, bound)
 		return
@@ -350,17 +389,18 @@ func (w *walker) constraint(f *form, values map[string]any, parts []string, labe
 	w.problem(p.Origin, "", "%s: %s", label, fmt.Sprintf(format, args...))
 }
 
-func (f *form) below(name string) *form {
+// below is the form of a part, and what its @says says of it.
+func (f *form) below(name string) (*form, string) {
 	switch {
 	case f == nil:
 	case f.fields[name] != nil:
-		return f.fields[name].form
+		return f.fields[name].form, f.fields[name].says
 	case f.elem != nil:
-		return f.elem.form
+		return f.elem.form, f.elem.says
 	case f.rest != nil:
-		return f.rest.form
+		return f.rest.form, f.rest.says
 	}
-	return nil
+	return nil, ""
 }
 
 // alternatives are the strings that a value may be, where it is one of a few.

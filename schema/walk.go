@@ -33,18 +33,28 @@ type walker struct {
 // place is where a value of an object stands.
 type place struct {
 	Origin
-	label  string // for people: clients[portal].redirectUris[0]
+	known  bool
 	secret bool   // the value isn't shown
+	input  string // the $(…) that it came from
 }
 
 func (l *loader) walker(doc document, ref RealmRef, bare bool) *walker {
 	return &walker{loader: l, document: doc, realm: &ref, bare: bare, origins: map[string]Origin{}, said: map[string]bool{}, places: map[string]place{}, labels: map[Address]string{}}
 }
 
+// problem says what is wrong with the value that the first argument names. What stands behind an anchor is read once for
+// every use, and wrong once.
 func (w *walker) problem(o Origin, hint, format string, args ...any) {
 	p := problemf(o, hint, format, args...)
 	p.Realm, p.Deployment = w.realm, w.deployment
-	w.loader.problem(p)
+	said := p.What
+	if len(args) > 0 {
+		said = strings.TrimPrefix(said, fmt.Sprint(args[0]))
+	}
+	if key := o.String() + said; !w.said[key] {
+		w.said[key] = true
+		w.loader.problem(p)
+	}
 }
 
 func (w *walker) warn(o Origin, hint, format string, args ...any) {
@@ -54,8 +64,12 @@ func (w *walker) warn(o Origin, hint, format string, args ...any) {
 }
 
 // root reads a realm's representation.
-func (w *walker) root(r *Realm, n ast.Expr, o Origin) {
+func (w *walker) root(r *Realm, n ast.Expr, label string, o Origin) {
 	w.into = r
+	if _, ok := n.(*ast.StructLit); !ok {
+		w.mistyped(n, label, o, "an object", "", "")
+		return
+	}
 	w.object(w.definitions.forms["#RealmRepresentation"], n, "", "", o, "")
 }
 
