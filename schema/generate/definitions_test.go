@@ -12,13 +12,13 @@ import (
 )
 
 // committed compiles what stands in the repository for one version.
-func committed(t *testing.T, version string) cue.Value {
+func committed(t *testing.T, context *cue.Context, version string) cue.Value {
 	t.Helper()
 	text, err := os.ReadFile(filepath.Join("..", "keycloak", version, "representations.cue"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	v := cuecontext.New().CompileBytes(text)
+	v := context.CompileBytes(text)
 	if err := v.Validate(); err != nil {
 		t.Fatalf("definitions of %s: %v", version, err)
 	}
@@ -26,7 +26,8 @@ func committed(t *testing.T, version string) cue.Value {
 }
 
 func TestDefinitionsHoldWhatSettersDoNotShow(t *testing.T) {
-	all := committed(t, "26.7")
+	context := cuecontext.New()
+	all := committed(t, context, "26.7")
 	for _, test := range []struct{ definition, field, value string }{
 		{"#RealmRepresentation", "scopeMappings", `[{client: "portal", roles: ["viewer"]}]`},
 		{"#RealmRepresentation", "clientPolicies", `{policies: [{name: "strict", profiles: ["fapi"]}]}`},
@@ -38,7 +39,7 @@ func TestDefinitionsHoldWhatSettersDoNotShow(t *testing.T) {
 		{"#WorkflowStepRepresentation", "with", `{message: "goodbye", to: ["a", "b"]}`},
 		{"#GroupRepresentation", "subGroups", `[{name: "a", subGroups: [{name: "b"}]}]`},
 	} {
-		value := all.Context().CompileString("{" + test.field + ": " + test.value + "}")
+		value := context.CompileString("{" + test.field + ": " + test.value + "}")
 		if err := all.LookupPath(cue.ParsePath(test.definition)).Unify(value).Validate(cue.Concrete(true)); err != nil {
 			t.Errorf("%s.%s: %v", test.definition, test.field, err)
 		}
@@ -46,7 +47,8 @@ func TestDefinitionsHoldWhatSettersDoNotShow(t *testing.T) {
 }
 
 func TestDefinitionsRefuseWhatTheClassesDoNotHave(t *testing.T) {
-	all := committed(t, "26.7")
+	context := cuecontext.New()
+	all := committed(t, context, "26.7")
 	for _, text := range []string{
 		`{acessTokenLifespan: 300}`,
 		`{accessTokenLifespan: "long"}`,
@@ -55,7 +57,7 @@ func TestDefinitionsRefuseWhatTheClassesDoNotHave(t *testing.T) {
 		`{roles: realm: [{name: "a", composites: {realms: ["b"]}}]}`,
 	} {
 		realm := all.LookupPath(cue.ParsePath("#RealmRepresentation"))
-		if err := realm.Unify(all.Context().CompileString(text)).Validate(cue.Concrete(true)); err == nil {
+		if err := realm.Unify(context.CompileString(text)).Validate(cue.Concrete(true)); err == nil {
 			t.Errorf("%s is taken for a realm", text)
 		}
 	}

@@ -163,7 +163,8 @@ func TestExportsOfARealServerFitTheGeneratedDefinitions(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	definitions := cuecontext.New().CompileBytes(text)
+	context := cuecontext.New()
+	definitions := context.CompileBytes(text)
 	for _, name := range []string{"master", realm} {
 		dump := admin.Dump(name)
 		for expression, value := range map[string]any{
@@ -183,8 +184,8 @@ func TestExportsOfARealServerFitTheGeneratedDefinitions(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			definition := definitions.Context().CompileString(expression, cue.Scope(definitions))
-			if err := definition.Unify(definitions.Context().BuildExpr(tree)).Validate(cue.Concrete(true)); err != nil {
+			definition := context.CompileString(expression, cue.Scope(definitions))
+			if err := definition.Unify(context.BuildExpr(tree)).Validate(cue.Concrete(true)); err != nil {
 				t.Errorf("%s of %s: %v", expression, name, err)
 			}
 		}
