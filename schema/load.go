@@ -182,8 +182,9 @@ func follow(fsys fs.FS, name string) (string, error) {
 		if err != nil {
 			return "", err
 		}
+		absolute := path.IsAbs(target)
 		target = path.Join(done, target)
-		if path.IsAbs(target) || target == ".." || strings.HasPrefix(target, "../") {
+		if absolute || target == ".." || strings.HasPrefix(target, "../") {
 			return "", errLeadsOut
 		}
 		done, rest = ".", append(strings.Split(target, "/"), rest...)

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
 	"io/fs"
 	"path"
@@ -21,7 +20,9 @@ import (
 
 const (
 	largest = 4 << 20 // bytes of a file
-	deepest = 100     // levels of lists and structs
+	deepest = 100     // objects in each other
+
+	mostBrackets = 1000 // open at once
 )
 
 // document is one document of a file, parsed.
@@ -98,6 +99,9 @@ func (l *loader) source(name string) ([]byte, *Problem) {
 		}
 		i += size
 	}
+	if o, deep := tooDeep(name, source); deep {
+		return wrong(o, "write it flatter", "is nested deeper than %d brackets", mostBrackets)
+	}
 	return source, nil
 }
 
@@ -125,11 +129,11 @@ func (l *loader) readJSON(f file, source []byte) []document {
 		if at := (*json.SyntaxError)(nil); errors.As(err, &at) {
 			o = position(f.name, source, int(at.Offset)-1)
 		}
-		what := "is empty"
-		if len(bytes.TrimSpace(source)) > 0 {
-			what = fmt.Sprintf("is not valid JSON: %v", err)
+		if len(bytes.TrimSpace(source)) == 0 {
+			l.empty(f)
+			return nil
 		}
-		l.problem(problemf(o, "", "%s", what))
+		l.problem(problemf(o, "", "is not valid JSON: %v", err))
 		return nil
 	}
 	root, err := cuejson.Extract(f.name, source)
@@ -138,6 +142,13 @@ func (l *loader) readJSON(f file, source []byte) []document {
 		return nil
 	}
 	return []document{{file: f, root: root, source: source}}
+}
+
+// empty says that a file holds nothing. Only where it was named that is more than odd.
+func (l *loader) empty(f file) {
+	p := problemf(Origin{File: f.name}, "", "is empty")
+	p.Warning = !f.named
+	l.problem(p)
 }
 
 // position is the place of a byte.
@@ -155,10 +166,6 @@ func (l *loader) readYAML(f file, source []byte) (documents []document) {
 			documents = nil
 		}
 	}()
-	if o, deep := tooDeep(f.name, source); deep {
-		l.problem(problemf(o, "", "is nested deeper than %d levels", deepest))
-		return nil
-	}
 	decoder := yaml.NewDecoder(f.name, bytes.NewReader(source))
 	for {
 		root, err := decoder.Extract()
@@ -170,9 +177,7 @@ func (l *loader) readYAML(f file, source []byte) (documents []document) {
 			return nil
 		}
 		if _, nothing := root.(*ast.BinaryExpr); nothing { // what cue makes of a text without any document
-			p := problemf(Origin{File: f.name}, "", "is empty")
-			p.Warning = !f.named
-			l.problem(p)
+			l.empty(f)
 			return documents
 		}
 		if null(root) {
@@ -188,7 +193,7 @@ func tooDeep(name string, source []byte) (Origin, bool) {
 	for i, c := range source {
 		switch c {
 		case '[', '{':
-			if depth++; depth > 10*deepest {
+			if depth++; depth > mostBrackets {
 				return position(name, source, i), true
 			}
 		case ']', '}':

@@ -218,9 +218,12 @@ func (w *walker) members(o *Object, f *form, s *ast.StructLit, values map[string
 // checked is all that CUE shall look at, with the links that become objects of their own. Path leads from the object to
 // here, label from the top of the realm.
 func (w *walker) fields(o *Object, f *form, entries []entry, values, checked map[string]any, path, label string) {
+	if len(entries) == 0 {
+		return
+	}
 	if w.depth++; w.depth > deepest {
 		w.depth--
-		w.problem(entries[0].origin, "", "%s is nested deeper than %d levels", shorten(label), deepest)
+		w.problem(entries[0].origin, "", "%s is nested deeper than %d objects", shorten(label), deepest)
 		return
 	}
 	defer func() { w.depth-- }()
