@@ -16,7 +16,12 @@ import (
 // Base is what was declared when this source was last applied: it tells a commit from drift. Nil means that it can't be
 // read, and every cause is unknown.
 func Compare(facts schema.Facts, base schema.State, owned func(schema.Address) bool, want, have schema.State) []Change {
-	c := comparison{facts: facts, base: base, owned: owned, want: want, have: maps.Clone(have), moved: map[schema.Address]schema.Address{}}
+	c := comparison{facts: facts, base: base, owned: owned, want: want, have: maps.Clone(have), moved: map[schema.Address]schema.Address{}, renamed: map[schema.Address]schema.Address{}}
+	for a, o := range want {
+		for _, was := range o.Was {
+			c.renamed[Former(a, was)] = a
+		}
+	}
 	var changes []Change
 	for _, a := range want.Addresses() {
 		if change, ok := c.wanted(want[a]); ok {
@@ -37,6 +42,7 @@ type comparison struct {
 	owned      func(schema.Address) bool
 	want, have schema.State
 	moved      map[schema.Address]schema.Address // where renames took things: new → old
+	renamed    map[schema.Address]schema.Address // what is declared to have been renamed: old → new
 }
 
 // wanted is what must happen for one declared object.
@@ -66,18 +72,38 @@ func (c *comparison) wanted(w schema.Object) (Change, bool) {
 	return change, true
 }
 
-// formerly is where an object stands under one of the names that it was declared to have had.
+// formerly is where an object stands under one of the names that it was declared to have had. What it stood in may have
+// been renamed before, in this pass or in one that a crash cut off.
 func (c *comparison) formerly(w schema.Object) schema.Address {
 	for _, was := range w.Was {
-		a := Former(w.Address, was)
-		if _, live := c.have[a]; !live {
-			continue
-		}
-		if _, wanted := c.want[a]; !wanted {
-			return a
+		for a := Former(w.Address, was); ; {
+			_, live := c.have[a]
+			if _, wanted := c.want[a]; live && !wanted {
+				return a
+			}
+			next := c.underNewNames(a)
+			if next == a {
+				break
+			}
+			a = next
 		}
 	}
 	return ""
+}
+
+// underNewNames is an address with the outermost renamed object in it under its new name.
+func (c *comparison) underNewNames(a schema.Address) schema.Address {
+	var above []schema.Address
+	for p := a.Parent(); p != "" && p != schema.RealmAddress; p = p.Parent() {
+		above = append(above, p)
+	}
+	slices.Reverse(above)
+	for _, p := range above {
+		if to, ok := c.renamed[p]; ok && !to.Within(p) {
+			return a.Moved(p, to)
+		}
+	}
+	return a
 }
 
 // Former is the address that an object had under a former name. For a group, a name that begins with a slash is a path

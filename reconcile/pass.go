@@ -88,7 +88,8 @@ type work struct {
 	realm  *realm.Realm
 	live   realm.Live
 	ledger realm.Ledger
-	base   schema.State // what was declared when the ledger was last written; nil where that can't be read
+	seen   *realm.Ledger // as the realm held it when we looked; nil where there was none
+	base   schema.State  // what was declared when the ledger was last written; nil where that can't be read
 }
 
 // run is the pass: observe, decide, act, look again, remember.
@@ -152,7 +153,11 @@ func (w *work) observe(ctx context.Context) (err error) {
 // openLedger takes up what this source owns here.
 func (w *work) openLedger() error {
 	w.ledger = realm.Ledger{Server: w.Want.Ref.Server, RealmID: w.live.ID, Source: w.Source}
+	w.seen = nil
 	found, ok := w.live.Ledgers[w.Source]
+	if ok {
+		w.seen = &found
+	}
 	switch {
 	case !ok:
 		w.base = schema.State{}
@@ -316,6 +321,14 @@ func (w *work) compare() []drift.Change {
 		}
 	}
 	changes := drift.Compare(w.Facts, w.base, w.owned, want, w.live.State)
+	for i, c := range changes {
+		if c.Op == drift.Delete && c.Cause == drift.Unknown { // what was declared can't be read, but what was ours is known
+			changes[i].Cause = drift.FromCommit
+			if w.Want.Complete[c.Address.List()] && !w.ledger.Owned[c.Address] {
+				changes[i].Cause = drift.FromDrift
+			}
+		}
+	}
 	return slices.DeleteFunc(changes, func(c drift.Change) bool { return realm.ReadOnly(w.Want.Ref.Realm, c.Address) })
 }
 
@@ -393,10 +406,9 @@ func (w *work) apply(ctx context.Context, todo []drift.Change) error {
 	if intent := w.intent(todo); intent != nil {
 		l := w.ledger
 		l.Owned = intent
-		if err := w.realm.WriteLedger(ctx, &w.live, l); err != nil {
+		if err := w.write(ctx, l); err != nil {
 			return err
 		}
-		w.ledger = l
 	}
 	err := w.realm.Apply(ctx, w.live, todo, w.unmoved)
 	w.note(todo)
@@ -420,7 +432,7 @@ func (w *work) unmoved(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if !ok && len(w.ledger.Owned) == 0 || ok && now.Equal(w.ledger) {
+	if ok == (w.seen != nil) && (!ok || now.Equal(*w.seen)) {
 		return nil
 	}
 	if ok && w.Descends != nil && now.Commit != w.Commit && now.Commit != "" && w.Commit != "" {

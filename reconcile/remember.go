@@ -26,10 +26,15 @@ func (w *work) remember(ctx context.Context) error {
 		return err
 	}
 	l.Commit = w.Commit
+	return w.write(ctx, l)
+}
+
+// write keeps the ledger in the realm.
+func (w *work) write(ctx context.Context, l realm.Ledger) error {
 	if err := w.realm.WriteLedger(ctx, &w.live, l); err != nil {
 		return err
 	}
-	w.ledger = l
+	w.ledger, w.seen = l, &l
 	return nil
 }
 
