@@ -63,7 +63,7 @@ func (n Notes) Write(ctx context.Context, s Status) error {
 
 // parse takes a line apart where it is the line of this context.
 func parse(line, context string) (State, string, bool) {
-	rest, ok := strings.CutPrefix(line, noteContext(context)+": ")
+	rest, ok := strings.CutPrefix(line, noteContext(oneLine(context))+": ")
 	if !ok {
 		return "", "", false
 	}
