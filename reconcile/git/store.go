@@ -23,11 +23,13 @@ import (
 	"github.com/go-git/go-git/v5/storage/filesystem/dotgit"
 )
 
-// How much of a repository is held in memory while it is read, and how many packs may stand before they become one.
+// How much of a repository is held in memory while it is read, and how many packs, or objects outside of packs (notes
+// of ours), may stand before they become one.
 const (
 	cacheSize   = 4 * cache.MiByte
 	largeObject = 1 << 20 // read as a stream from here on
 	manyPacks   = 16
+	manyLoose   = 2048
 	deltaWindow = 10
 )
 
@@ -208,7 +210,11 @@ func (m *Mirror) sweep() {
 func (m *Mirror) consolidate() error {
 	store := openStore(m.dir)
 	packs, err := filepath.Glob(filepath.Join(m.dir, "objects", "pack", "pack-*.pack"))
-	if err != nil || len(packs) <= manyPacks {
+	if err != nil {
+		return err
+	}
+	sample, err := filepath.Glob(filepath.Join(m.dir, "objects", "17", "*")) // one of 256 folders, as likely as the others
+	if err != nil || len(packs) <= manyPacks && len(sample) <= manyLoose/256 {
 		return err
 	}
 	sizes := map[string]int64{}
@@ -220,7 +226,7 @@ func (m *Mirror) consolidate() error {
 		sizes[p] = info.Size()
 	}
 	slices.SortFunc(packs, func(a, b string) int { return int(sizes[a] - sizes[b]) })
-	packs = packs[:len(packs)-1]
+	packs = packs[:max(0, len(packs)-1)]
 
 	var loose, objects []plumbing.Hash
 	if err := store.ForEachObjectHash(func(h plumbing.Hash) error { loose = append(loose, h); return nil }); err != nil {
