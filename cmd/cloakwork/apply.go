@@ -1,0 +1,43 @@
+package main
+
+import (
+	"slices"
+
+	"github.com/spf13/cobra"
+
+	"github.com/cloakwork/cloakwork/drift"
+	"github.com/cloakwork/cloakwork/reconcile"
+)
+
+func (c *cli) apply() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "apply [PATH…]",
+		Short: "Make the server as declared, then look again",
+		Long: "Apply makes the declared realms as declared and looks a second time whether they are. What this source made\n" +
+			"and no longer declares is deleted; what it never made is left alone.\n\n" +
+			"Exit codes: 0 everything is as declared, 1 it isn't.",
+		Example: "  cloakwork apply examples/acme --server https://id.acme.example --user admin",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			mode := reconcile.Apply
+			if c.flags.dryRun {
+				mode = reconcile.Plan
+			}
+			reports, failed, err := c.passes(cmd.Context(), args, mode)
+			switch {
+			case err != nil:
+				return err
+			case failed, !c.flags.dryRun && slices.ContainsFunc(reports, unsettled):
+				return exit(1)
+			}
+			return nil
+		},
+	}
+	c.manifestFlags(cmd.Flags())
+	c.sourceFlags(cmd.Flags())
+	c.connectionFlags(cmd.Flags())
+	cmd.Flags().BoolVar(&c.flags.dryRun, "dry-run", false, "only show what would be done, as plan does")
+	cmd.Flags().BoolVar(&c.flags.realmDeletion, "allow-realm-deletion", false, "delete realms that are declared as null")
+	return cmd
+}
+
+func unsettled(r drift.Report) bool { return r.Verdict != drift.InSync }

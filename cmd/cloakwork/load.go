@@ -1,0 +1,121 @@
+package main
+
+import (
+	"io/fs"
+	"net/url"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/cloakwork/cloakwork/schema"
+)
+
+// options say how this command line reads manifests. Every value that is substituted is noted, so that it isn't printed.
+func (c *cli) options() (schema.Options, error) {
+	o := schema.Options{
+		Server: c.flags.serverName, Version: c.flags.version, Allow: c.flags.substitute, MergeLast: c.flags.merge == "last",
+		Env: func(name string) (string, bool) {
+			value, ok := os.LookupEnv(name)
+			c.secrets.add(value)
+			return value, ok
+		},
+	}
+	if dir := c.flags.secretsDir; dir != "" {
+		root, err := os.OpenRoot(dir)
+		if err != nil {
+			return o, advise("--secrets-dir names a folder", "open the secrets folder: %w", err)
+		}
+		o.Secrets = root.FS()
+	}
+	return o, nil
+}
+
+// load reads the manifests of a tree. Where they name one server, what names none is that server's too; else the host of
+// --server is its name.
+func (c *cli) load(fsys fs.FS, paths []string, prefix string, o schema.Options) schema.Declared {
+	o.Paths = paths
+	declared := schema.Load(fsys, o)
+	if names := servers(declared); o.Server == "" && slices.Contains(names, "") {
+		o.Server = "default"
+		if u, err := url.Parse(c.flags.server); err == nil && u.Hostname() != "" {
+			o.Server = u.Hostname()
+		}
+		if len(names) == 2 {
+			o.Server = names[1]
+		}
+		declared = schema.Load(fsys, o)
+	}
+	for _, r := range declared.Realms {
+		for _, object := range r.State {
+			for path := range object.Inputs {
+				c.secrets.add(valuesAt(object.Fields, path)...)
+			}
+		}
+	}
+	return placed(declared, prefix)
+}
+
+// servers are the names of the servers that something is declared for, in order; "" is one that isn't named.
+func servers(d schema.Declared) []string {
+	var names []string
+	for ref := range d.Realms {
+		names = append(names, ref.Server)
+	}
+	slices.Sort(names)
+	return slices.Compact(names)
+}
+
+// valuesAt are the texts at and below a path. The keys in a path may hold dots.
+func valuesAt(v any, path string) (values []string) {
+	switch v := v.(type) {
+	case string:
+		return []string{v}
+	case []any:
+		for _, element := range v {
+			values = append(values, valuesAt(element, "")...)
+		}
+	case map[string]any:
+		for key, below := range v {
+			if path == "" || path == key {
+				values = append(values, valuesAt(below, "")...)
+			} else if rest, ok := strings.CutPrefix(path, key+"."); ok {
+				values = append(values, valuesAt(below, rest)...)
+			}
+		}
+	}
+	return values
+}
+
+// placed puts prefix before the name of every file, so that places can be clicked on in a terminal.
+func placed(d schema.Declared, prefix string) schema.Declared {
+	if prefix == "" {
+		return d
+	}
+	files := map[string]bool{}
+	put := func(o schema.Origin) schema.Origin {
+		if o.File != "" && o.File != standardInput {
+			files[o.File] = true
+			o.File = prefix + o.File
+		}
+		return o
+	}
+	for _, r := range d.Realms {
+		r.Origin, r.Limits.Origin = put(r.Origin), put(r.Limits.Origin)
+		for address, object := range r.State {
+			object.Origin = put(object.Origin)
+			for path, origin := range object.Origins {
+				object.Origins[path] = put(origin)
+			}
+			r.State[address] = object
+		}
+	}
+	for i, p := range d.Problems {
+		d.Problems[i].Origin = put(p.Origin)
+	}
+	for i := range d.Problems { // a sentence may name a second place
+		for file := range files {
+			d.Problems[i].What = strings.ReplaceAll(d.Problems[i].What, "at "+file+":", "at "+prefix+file+":")
+		}
+	}
+	return d
+}

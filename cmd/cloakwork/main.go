@@ -1,0 +1,100 @@
+// Cloakwork keeps Keycloak as a git repository declares it.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+
+	"github.com/cloakwork/cloakwork/drift"
+	"github.com/cloakwork/cloakwork/reconcile"
+	"github.com/cloakwork/cloakwork/reconcile/git"
+	"github.com/cloakwork/cloakwork/reconcile/keycloak"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	code := execute(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr)
+	stop()
+	os.Exit(code)
+}
+
+// execute runs one command line and returns its exit code.
+func execute(ctx context.Context, args []string, in io.Reader, out, errs io.Writer) int {
+	c := newCLI(in, out, errs)
+	root := c.root()
+	root.SetArgs(args)
+	err := root.ExecuteContext(ctx)
+	var ended exit
+	switch {
+	case err == nil:
+		return 0
+	case errors.As(err, &ended):
+		return int(ended)
+	}
+	c.complain(err)
+	return 1
+}
+
+// exit ends the program with a code, when all has been said.
+type exit int
+
+func (e exit) Error() string { return fmt.Sprintf("exit %d", int(e)) }
+
+// advised is an error that comes with what to do about it.
+type advised struct {
+	error
+	hint string
+}
+
+func (a advised) Unwrap() error { return a.error }
+
+func advise(hint, format string, args ...any) error {
+	return advised{fmt.Errorf(format, args...), hint}
+}
+
+// complain prints an error the way all verbs do: what is wrong, then what to do.
+func (c *cli) complain(err error) {
+	fmt.Fprintln(c.errs, c.paintErrs("error", "error:"), printable(err.Error()))
+	if h := hint(err); h != "" {
+		fmt.Fprintln(c.errs, c.paintErrs("hint", "hint:"), printable(h))
+	}
+}
+
+// printable is text that is safe for a terminal and keeps its lines.
+func printable(s string) string {
+	lines := strings.Split(s, "\n")
+	for i, l := range lines {
+		lines[i] = drift.Escape(l)
+	}
+	return strings.Join(lines, "\n")
+}
+
+// hint is what a person can do about an error; "" where its text says it, or nobody knows.
+func hint(err error) string {
+	var known advised
+	var blocked *reconcile.Blocked
+	var unreachable *keycloak.Unreachable
+	switch {
+	case errors.As(err, &known):
+		return known.hint
+	case errors.As(err, &blocked):
+		return blocked.Hint
+	case errors.As(err, &unreachable):
+		return "check that Keycloak runs and that --server is its address"
+	case errors.Is(err, git.ErrNoBranch):
+		return "name a branch that is there by --branch"
+	case errors.Is(err, git.ErrEmpty):
+		return "push a first commit"
+	case errors.Is(err, git.ErrRefused):
+		return "give a token that may read the repository by --git-token-file or CLOAKWORK_GIT_TOKEN"
+	case errors.Is(err, git.ErrNotFound), errors.Is(err, git.ErrUnreachable):
+		return "check --repository"
+	}
+	return ""
+}

@@ -1,0 +1,117 @@
+package main
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/cloakwork/cloakwork/drift"
+	"github.com/cloakwork/cloakwork/reconcile"
+	"github.com/cloakwork/cloakwork/reconcile/keycloak"
+	"github.com/cloakwork/cloakwork/schema"
+)
+
+// passes makes a pass over every realm that the command line means, and prints each report as soon as it is there. A realm
+// that fails doesn't stop the next. Failed tells whether any did, or any manifest has a problem.
+func (c *cli) passes(ctx context.Context, args []string, mode reconcile.Mode) (reports []drift.Report, failed bool, err error) {
+	conf, err := c.configuration(args)
+	if err != nil {
+		return nil, false, err
+	}
+	failed = c.problems(conf.declared)
+	refs, err := c.wanted(conf.declared)
+	switch {
+	case err != nil:
+		return nil, failed, err
+	case len(refs) == 0 && failed:
+		return nil, failed, exit(1)
+	case len(refs) == 0:
+		return nil, failed, advise("name the folder or the files of your manifests", "no realm is declared here")
+	}
+	client, err := c.client()
+	if err != nil {
+		return nil, failed, err
+	}
+	defer client.Close()
+	who, err := c.signIn(ctx, client, conf.declared, refs)
+	if err != nil {
+		return nil, failed, err
+	}
+	for _, ref := range refs {
+		p := c.pass(conf, ref, mode)
+		p.Client, p.Account = client, who
+		report, err := c.watched(ctx, p)
+		reports = append(reports, report)
+		failed = failed || err != nil
+		if err := c.print(report, err); err != nil {
+			return reports, true, err
+		}
+		if ctx.Err() != nil {
+			return reports, true, nil
+		}
+	}
+	return reports, failed, c.printAll(reports)
+}
+
+// problems prints what is wrong with the manifests, and tells whether anything but warnings is.
+func (c *cli) problems(d schema.Declared) (bad bool) {
+	for _, p := range d.Problems {
+		what := "error"
+		if p.Warning {
+			what = "hint"
+		}
+		bad = bad || !p.Warning
+		fmt.Fprintln(c.errs, c.painted(p, what, c.paintErrs))
+	}
+	return bad
+}
+
+// signIn finds out whom we sign in as, unless manifests' problems block every realm: then no server is asked.
+func (c *cli) signIn(ctx context.Context, client *keycloak.Client, d schema.Declared, refs []schema.RealmRef) (reconcile.Account, error) {
+	for _, ref := range refs {
+		if len(schema.Blocking(d.Problems, ref)) == 0 {
+			stop := c.progress.during(func() string { return "signing in to " + c.flags.server })
+			defer stop()
+			return account(ctx, client)
+		}
+	}
+	return reconcile.Account{}, nil
+}
+
+func (c *cli) watched(ctx context.Context, p reconcile.Pass) (drift.Report, error) {
+	stop := c.progress.during(func() string {
+		reads, writes := p.Client.Counts()
+		return fmt.Sprintf("%s: %d reads, %d writes", p.Want.Ref, reads, writes)
+	})
+	defer stop()
+	return p.Run(ctx)
+}
+
+// print writes a report, where reports are written one by one. What blocks a realm in its manifests has been said already.
+func (c *cli) print(r drift.Report, err error) error {
+	switch c.flags.output {
+	case "json":
+	case "markdown":
+		return drift.Markdown(c.out, []drift.Report{r})
+	default:
+		if blocked(r) {
+			fmt.Fprintf(c.errs, "%s %s/%s is left as it is, because of %s in its manifests\n", c.paintErrs("error", "error:"),
+				drift.Escape(r.Server), drift.Escape(r.Realm), count(len(r.Problems), "problem"))
+			return nil
+		}
+		return drift.Text(c.out, r, c.paint)
+	}
+	return nil
+}
+
+// blocked tells whether the pass ended before it began: nothing was observed.
+func blocked(r drift.Report) bool {
+	return r.Verdict == drift.Blocked && len(r.Problems) > 0 && r.Objects == 0 && len(r.Changes) == 0
+}
+
+// printAll writes the reports, where they are written as one.
+func (c *cli) printAll(reports []drift.Report) error {
+	if c.flags.output != "json" {
+		return nil
+	}
+	return drift.JSON(c.out, reports)
+}

@@ -1,0 +1,40 @@
+package main
+
+import (
+	"slices"
+
+	"github.com/spf13/cobra"
+
+	"github.com/cloakwork/cloakwork/drift"
+	"github.com/cloakwork/cloakwork/reconcile"
+)
+
+func (c *cli) plan() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "plan [PATH…]",
+		Short: "Show what apply would do, risks first",
+		Long: "Plan compares the declared realms with the server and shows what apply would do. It writes nothing.\n\n" +
+			"Exit codes: 0, 1 error; with --detailed-exitcode 2 where there are changes.",
+		Example: "  cloakwork plan examples/acme --server https://id.acme.example --user admin",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			reports, failed, err := c.passes(cmd.Context(), args, reconcile.Plan)
+			switch {
+			case err != nil:
+				return err
+			case failed:
+				return exit(1)
+			case c.flags.detailedExitCode && slices.ContainsFunc(reports, changes):
+				return exit(2)
+			}
+			return nil
+		},
+	}
+	c.manifestFlags(cmd.Flags())
+	c.sourceFlags(cmd.Flags())
+	c.connectionFlags(cmd.Flags())
+	cmd.Flags().BoolVar(&c.flags.detailedExitCode, "detailed-exitcode", false, "exit with 2 where there are changes")
+	cmd.Flags().BoolVar(&c.flags.realmDeletion, "allow-realm-deletion", false, "plan as apply would with this flag")
+	return cmd
+}
+
+func changes(r drift.Report) bool { return len(r.Changes) > 0 }

@@ -1,0 +1,249 @@
+package main
+
+import (
+	"context"
+	"crypto/sha256"
+	"fmt"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/robfig/cron/v3"
+	"github.com/spf13/cobra"
+
+	"github.com/cloakwork/cloakwork/drift/status"
+	"github.com/cloakwork/cloakwork/reconcile"
+	"github.com/cloakwork/cloakwork/reconcile/git"
+	"github.com/cloakwork/cloakwork/reconcile/keycloak"
+	"github.com/cloakwork/cloakwork/schema"
+)
+
+func (c *cli) run() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "run",
+		Short: "Keep a server as a git repository declares it",
+		Long: "Run is the controller: it looks for new commits, applies them, corrects drift, and says so on the commits. It ends\n" +
+			"on SIGTERM, between two writes.\n\n" +
+			"Exit codes: 0; 1 for an error, and with --once where anything isn't as declared.",
+		Example: "  cloakwork run --repository https://git.acme.example/iam/realms --server https://id.acme.example --user cloakwork\n" +
+			"  cloakwork run --once --notes --repository /srv/git/realms.git",
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return c.control(cmd.Context()) },
+	}
+	f := cmd.Flags()
+	f.StringVar(&c.flags.repository, "repository", "", "URL or path of the git repository")
+	f.StringVar(&c.flags.branch, "branch", "", "branch that is in force (default the repository's)")
+	f.StringVar(&c.flags.path, "path", "", "folder in the repository that holds the manifests (default its root)")
+	f.StringVar(&c.flags.gitUser, "git-user", "", "who signs in to the git server, where a token alone isn't enough")
+	f.StringVar(&c.flags.gitTokenFile, "git-token-file", "", "file with the token for the git server (or CLOAKWORK_GIT_TOKEN)")
+	f.StringVar(&c.flags.stateDir, "state-dir", "", "folder for the copy of the repository (default one in the user's cache)")
+	f.DurationVar(&c.flags.interval, "interval", 30*time.Second, "time between two looks for new commits")
+	f.StringVar(&c.flags.schedule, "schedule", "*/5 * * * *", "when to look for drift where a manifest names no schedule (cron)")
+	f.BoolVar(&c.flags.once, "once", false, "look once, print the reports, and end")
+	f.BoolVar(&c.flags.notes, "notes", false, "write statuses as git notes (refs/notes/cloakwork)")
+	f.StringVar(&c.flags.forge, "forge", "none", "post statuses to the repository's forge: gitea or none")
+	f.StringVar(&c.flags.forgeTokenFile, "forge-token-file", "", "file with the token for the forge (or CLOAKWORK_FORGE_TOKEN; default the git token)")
+	f.StringVar(&c.flags.statusPrefix, "status-prefix", "cloakwork", "beginning of the statuses' contexts, to tell environments apart")
+	f.StringVar(&c.flags.source, "source", "", "name of the source that owns what the manifests declare (default the repository and path)")
+	f.BoolVar(&c.flags.realmDeletion, "allow-realm-deletion", false, "delete realms that are declared as null")
+	c.manifestFlags(f)
+	c.connectionFlags(f)
+	return cmd
+}
+
+func (c *cli) control(ctx context.Context) error {
+	poll, invalid, err := c.poll(ctx)
+	if err != nil {
+		return err
+	}
+	if !c.flags.once {
+		c.log.Info("keeping", "source", poll.Source, "server", c.flags.server)
+		return poll.Run(ctx)
+	}
+	reports, err := poll.Once(ctx)
+	bad := invalid() || ctx.Err() != nil
+	for _, r := range reports {
+		bad = bad || status.StateOf(r.Verdict) != status.Success
+		if printed := c.print(r, nil); printed != nil {
+			return printed
+		}
+	}
+	if printed := c.printAll(reports); printed != nil {
+		return printed
+	}
+	switch {
+	case err != nil:
+		return err
+	case bad:
+		return exit(1)
+	}
+	return nil
+}
+
+// poll wires the loop. Invalid tells afterwards whether the manifests of the newest commit have problems.
+func (c *cli) poll(ctx context.Context) (p *reconcile.Poll, invalid func() bool, err error) {
+	if c.flags.repository == "" {
+		return nil, nil, advise("give --repository URL", "no repository is given")
+	}
+	schedule, err := cron.ParseStandard(c.flags.schedule)
+	if err != nil {
+		return nil, nil, advise(`write the five fields of cron, such as "*/5 * * * *"`, "--schedule: %q is not a schedule", c.flags.schedule)
+	}
+	if c.flags.interval < time.Second {
+		return nil, nil, advise("give a second or more", "--interval %s is too short", c.flags.interval)
+	}
+	options, err := c.options()
+	if err != nil {
+		return nil, nil, err
+	}
+	if options.Allow == nil {
+		options.Allow = []string{} // a controller substitutes only what it is told to
+	}
+	client, err := c.client()
+	if err != nil {
+		return nil, nil, err
+	}
+	repository, path, err := c.repository()
+	if err != nil {
+		return nil, nil, err
+	}
+	mirror, post, err := c.mirror(repository)
+	if err != nil {
+		return nil, nil, err
+	}
+	var broken sync.Map // commits whose manifests have problems
+	p = &reconcile.Poll{
+		Mirror: mirror, Path: path, Source: c.flags.source, Environment: c.flags.environment, Prefix: c.flags.statusPrefix,
+		Interval: c.flags.interval, Schedule: schedule, AllowRealmDeletion: c.flags.realmDeletion, Log: c.log,
+		Load:    func(tree fs.FS) schema.Declared { return c.ours(c.load(tree, nil, "", options)) },
+		Connect: c.connector(ctx, client),
+		Post: func(ctx context.Context, s status.Status) error {
+			if s.Context == c.flags.statusPrefix+"/validate" && s.State != status.Success {
+				broken.Store(s.Commit, s.Says)
+			}
+			return post(ctx, s)
+		},
+	}
+	if p.Source == "" {
+		p.Source = sourceName(git.Canonical(repository), "", path)
+	}
+	invalid = func() bool {
+		head, ok := mirror.Head()
+		says, found := broken.Load(head.Hash)
+		if ok && found && c.flags.once {
+			c.complain(advise("mend it in a new commit", "commit %.7s: %s", head.Hash, says))
+		}
+		return ok && found
+	}
+	return p, invalid, nil
+}
+
+// ours is what is declared for the one server that the flags describe.
+func (c *cli) ours(d schema.Declared) schema.Declared {
+	if name := c.flags.serverName; name != "" {
+		maps.DeleteFunc(d.Realms, func(r schema.RealmRef, _ *schema.Realm) bool { return r.Server != name })
+	} else if names := servers(d); len(names) > 1 {
+		d.Problems = append(d.Problems, schema.Problem{
+			What: "the manifests name several servers: " + strings.Join(names, ", "), Hint: "say which one --server is by --server-name"})
+	}
+	return d
+}
+
+// repository is the URL with nothing relative in it, and the folder within.
+func (c *cli) repository() (url, path string, err error) {
+	url = c.flags.repository
+	if _, err := os.Stat(url); err == nil && !strings.Contains(url, "://") {
+		if url, err = filepath.Abs(url); err != nil {
+			return "", "", err
+		}
+	}
+	path = filepath.ToSlash(filepath.Clean(c.flags.path))
+	if c.flags.path == "" || path == "." {
+		return url, "", nil
+	}
+	path = strings.Trim(path, "/")
+	if !fs.ValidPath(path) {
+		return "", "", advise("name a folder within the repository", "--path %s leads out of the repository", c.flags.path)
+	}
+	return url, path, nil
+}
+
+// mirror opens the copy of the repository, and says where statuses go.
+func (c *cli) mirror(repository string) (*git.Mirror, func(context.Context, status.Status) error, error) {
+	token, err := c.secret("git-token-file", c.flags.gitTokenFile, "CLOAKWORK_GIT_TOKEN")
+	if err != nil {
+		return nil, nil, err
+	}
+	forgeToken, err := c.secret("forge-token-file", c.flags.forgeTokenFile, "CLOAKWORK_FORGE_TOKEN")
+	if err != nil {
+		return nil, nil, err
+	}
+	if forgeToken == "" {
+		forgeToken = token
+	}
+	remote := git.Remote{URL: repository, Branch: c.flags.branch, User: c.flags.gitUser, Token: token}
+	if c.flags.ca != "" {
+		if remote.CA, err = os.ReadFile(c.flags.ca); err != nil {
+			return nil, nil, err
+		}
+	}
+	mirror, err := git.Open(c.mirrorFolder(repository), remote, c.log)
+	if err != nil {
+		return nil, nil, err
+	}
+	var posters []*status.Poster
+	if c.flags.notes {
+		posters = append(posters, &status.Poster{Forge: status.Notes{Notes: mirror}})
+	}
+	if c.flags.forge != "none" {
+		forge, err := status.FromURL(repository, c.flags.forge, forgeToken)
+		if err != nil {
+			return nil, nil, advise("check --repository and --forge", "%w", err)
+		}
+		posters = append(posters, &status.Poster{Forge: forge})
+	}
+	return mirror, func(ctx context.Context, s status.Status) error {
+		for _, p := range posters {
+			if err := p.Post(ctx, s); err != nil {
+				return err
+			}
+		}
+		return nil
+	}, nil
+}
+
+// mirrorFolder is a folder for each repository and branch, named so that a person knows whose it is.
+func (c *cli) mirrorFolder(repository string) string {
+	dir := c.flags.stateDir
+	if dir == "" {
+		dir = "/var/lib/cloakwork"
+		if cache, err := os.UserCacheDir(); err == nil {
+			dir = filepath.Join(cache, "cloakwork")
+		}
+	}
+	url := git.Canonical(repository)
+	sum := sha256.Sum256([]byte(url + "\n" + c.flags.branch))
+	return filepath.Join(dir, "mirrors", fmt.Sprintf("%s-%x", filepath.Base(url), sum[:4]))
+}
+
+// connector hands out the client of the one server, and finds out once whom it signs in as.
+func (c *cli) connector(ctx context.Context, client *keycloak.Client) func(string) (*keycloak.Client, reconcile.Account, error) {
+	var mu sync.Mutex
+	var who *reconcile.Account
+	return func(string) (*keycloak.Client, reconcile.Account, error) {
+		mu.Lock()
+		defer mu.Unlock()
+		if who == nil {
+			found, err := account(ctx, client)
+			if err != nil {
+				return nil, reconcile.Account{}, err
+			}
+			who = &found
+		}
+		return client, *who, nil
+	}
+}

@@ -1,0 +1,70 @@
+package main
+
+import (
+	"cmp"
+	"encoding/base64"
+	"encoding/json"
+	"io"
+	"net/url"
+	"slices"
+	"strings"
+	"sync"
+)
+
+// secrets are the strings that must not be printed. Reports leave secrets out by what the schema says of their fields;
+// this is the last line of defence, for what an error of some library may repeat.
+type secrets struct {
+	mu     sync.Mutex
+	values []string // with their encoded forms, longest first
+}
+
+// shortest is how long a secret must be for its replacement to do more good than harm: "1" or "admin" stand everywhere.
+const shortest = 8
+
+func (s *secrets) add(values ...string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, v := range values {
+		if len(v) < shortest {
+			continue
+		}
+		for _, form := range forms(v) {
+			if !slices.Contains(s.values, form) {
+				s.values = append(s.values, form)
+			}
+		}
+	}
+	slices.SortFunc(s.values, func(a, b string) int { return cmp.Or(len(b)-len(a), strings.Compare(a, b)) })
+}
+
+// forms are the spellings in which a value may come back.
+func forms(v string) []string {
+	quoted, _ := json.Marshal(v) // a string always can be
+	return []string{
+		v, string(quoted[1 : len(quoted)-1]), url.QueryEscape(v), url.PathEscape(v),
+		base64.StdEncoding.EncodeToString([]byte(v)), base64.RawStdEncoding.EncodeToString([]byte(v)),
+		base64.URLEncoding.EncodeToString([]byte(v)), base64.RawURLEncoding.EncodeToString([]byte(v)),
+	}
+}
+
+func (s *secrets) redact(text string) string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, v := range s.values {
+		text = strings.ReplaceAll(text, v, "(secret)")
+	}
+	return text
+}
+
+// redacting is a writer that knows what not to write. Each Write has to hold whole lines.
+type redacting struct {
+	w       io.Writer
+	secrets *secrets
+}
+
+func (r redacting) Write(p []byte) (int, error) {
+	if _, err := io.WriteString(r.w, r.secrets.redact(string(p))); err != nil {
+		return 0, err
+	}
+	return len(p), nil
+}

@@ -1,0 +1,131 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/cloakwork/cloakwork/drift"
+	"github.com/cloakwork/cloakwork/schema"
+)
+
+func (c *cli) validate() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "validate [PATH…]",
+		Short: "Check manifests, all problems at once",
+		Long: "Validate reads manifests and prints every problem as file:line:column: what is wrong; what to do.\n" +
+			"PATH is a file, a folder or - for standard input; the default is the working folder. It asks no server.\n\n" +
+			"Exit codes: 0 no problems, 1 problems.",
+		Example: "  cloakwork validate examples/acme",
+		RunE: func(_ *cobra.Command, args []string) error {
+			t, err := c.openTree(args)
+			if err != nil {
+				return err
+			}
+			o, err := c.options()
+			if err != nil {
+				return err
+			}
+			return c.reportValidity(c.load(t.fsys, t.paths, t.prefix, o))
+		},
+	}
+	c.manifestFlags(cmd.Flags())
+	return cmd
+}
+
+func (c *cli) reportValidity(d schema.Declared) error {
+	v := validity{Files: len(files(d)), Realms: len(d.Realms), Problems: drift.ProblemsJSON(d.Problems)}
+	for _, r := range d.Realms {
+		v.Objects += len(r.State)
+	}
+	bad := 0
+	for _, p := range d.Problems {
+		if !p.Warning {
+			bad++
+		}
+	}
+	var b strings.Builder
+	switch c.flags.output {
+	case "json":
+		e := json.NewEncoder(&b)
+		e.SetEscapeHTML(false)
+		e.SetIndent("", "  ")
+		if err := e.Encode(v); err != nil {
+			return err
+		}
+	case "markdown":
+		for _, p := range d.Problems {
+			fmt.Fprintf(&b, "    %s\n", drift.Escape(p.String())) // indented: nothing in it is read as Markdown
+		}
+		fmt.Fprintf(&b, "\n**%s**\n", v.says(bad))
+	default:
+		for _, p := range d.Problems {
+			what := "error"
+			if p.Warning {
+				what = "hint"
+			}
+			fmt.Fprintln(&b, c.painted(p, what, c.paint))
+		}
+		what := "good"
+		if bad > 0 {
+			what = "error"
+		}
+		fmt.Fprintln(&b, c.paint(what, v.says(bad)))
+	}
+	if _, err := c.out.Write([]byte(b.String())); err != nil {
+		return err
+	}
+	if bad > 0 {
+		return exit(1)
+	}
+	return nil
+}
+
+// painted is a problem in one line, its sentence coloured.
+func (c *cli) painted(p schema.Problem, what string, paint drift.Paint) string {
+	place := p.Origin.String()
+	if place == "" {
+		return paint(what, drift.Escape(p.String()))
+	}
+	return drift.Escape(place) + ": " + paint(what, drift.Escape(strings.TrimPrefix(p.String(), place+": ")))
+}
+
+// validity is the JSON form of what validate says.
+type validity struct {
+	Files    int `json:"files"`
+	Realms   int `json:"realms"`
+	Objects  int `json:"objects"`
+	Problems any `json:"problems"`
+}
+
+func (v validity) says(bad int) string {
+	if bad > 0 {
+		return count(bad, "problem")
+	}
+	return fmt.Sprintf("%s, %s, %s: no problems", count(v.Files, "file"), count(v.Realms, "realm"), count(v.Objects, "object"))
+}
+
+func count(n int, noun string) string {
+	if n == 1 {
+		return "1 " + noun
+	}
+	return fmt.Sprintf("%d %ss", n, noun)
+}
+
+// files are those that declare something.
+func files(d schema.Declared) map[string]bool {
+	found := map[string]bool{}
+	for _, r := range d.Realms {
+		found[r.Origin.File] = true
+		for _, o := range r.State {
+			found[o.Origin.File] = true
+			for _, origin := range o.Origins {
+				found[origin.File] = true
+			}
+		}
+	}
+	delete(found, "")
+	return found
+}

@@ -1,0 +1,158 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/cloakwork/cloakwork/reconcile"
+	"github.com/cloakwork/cloakwork/reconcile/keycloak"
+	"github.com/cloakwork/cloakwork/schema"
+)
+
+// configuration is what a command line works on: the manifests that it names, and where they come from.
+type configuration struct {
+	tree
+	identity
+	options  schema.Options
+	declared schema.Declared
+}
+
+func (c *cli) configuration(args []string) (*configuration, error) {
+	t, err := c.openTree(args)
+	if err != nil {
+		return nil, err
+	}
+	id, err := c.identify(t)
+	if err != nil {
+		return nil, err
+	}
+	o, err := c.options()
+	if err != nil {
+		return nil, err
+	}
+	conf := &configuration{tree: t, identity: id, options: o, declared: c.load(t.fsys, t.paths, t.prefix, o)}
+	c.log.Debug("manifests", "source", id.source, "commit", id.commit, "realms", len(conf.declared.Realms), "problems", len(conf.declared.Problems))
+	return conf, nil
+}
+
+// wanted are the realms that the command line means, in order.
+func (c *cli) wanted(d schema.Declared) ([]schema.RealmRef, error) {
+	var refs []schema.RealmRef
+	for ref := range d.Realms {
+		if c.flags.serverName == "" || ref.Server == c.flags.serverName {
+			refs = append(refs, ref)
+		}
+	}
+	names := servers(d)
+	switch {
+	case len(refs) == 0 && len(names) > 0:
+		return nil, advise("the manifests name "+strings.Join(names, ", "), "no realm is declared for server %s", c.flags.serverName)
+	case c.flags.serverName == "" && len(names) > 1:
+		return nil, advise("say which one --server is by --server-name", "the manifests name several servers: %s", strings.Join(names, ", "))
+	}
+	for _, name := range c.flags.realms {
+		if !slices.ContainsFunc(refs, func(r schema.RealmRef) bool { return r.Realm == name }) {
+			return nil, advise("without --realm, all declared realms are meant", "no realm %q is declared", name)
+		}
+	}
+	refs = slices.DeleteFunc(refs, func(r schema.RealmRef) bool {
+		return len(c.flags.realms) > 0 && !slices.Contains(c.flags.realms, r.Realm)
+	})
+	slices.SortFunc(refs, func(a, b schema.RealmRef) int {
+		return cmp.Or(cmp.Compare(a.Server, b.Server), cmp.Compare(a.Realm, b.Realm))
+	})
+	return refs, nil
+}
+
+// pass is a pass over one realm of the configuration.
+func (c *cli) pass(conf *configuration, ref schema.RealmRef, mode reconcile.Mode) reconcile.Pass {
+	p := reconcile.Pass{
+		Mode: mode, Want: conf.declared.Realms[ref], Facts: conf.declared.Facts, Kinds: conf.declared.Kinds, Problems: conf.declared.Problems,
+		Source: conf.source, Path: conf.path, Environment: c.flags.environment, Commit: conf.commit,
+		AllowRealmDeletion: c.flags.realmDeletion, Log: c.log,
+	}
+	if conf.worktree != nil {
+		p.Descends = conf.worktree.Descends
+		p.Base = func(commit string) (*schema.Realm, error) {
+			fsys, err := conf.at(commit)
+			if err != nil {
+				return nil, err
+			}
+			return reconcile.Declares(c.load(fsys, conf.paths, conf.prefix, conf.options), ref)
+		}
+	}
+	return p
+}
+
+// client makes the client of the one server that the flags describe. Nothing is sent yet.
+func (c *cli) client() (*keycloak.Client, error) {
+	password, err := c.secret("password-file", c.flags.passwordFile, "CLOAKWORK_PASSWORD", "KEYCLOAK_PASSWORD")
+	if err != nil {
+		return nil, err
+	}
+	clientSecret, err := c.secret("client-secret-file", c.flags.clientSecretFile, "CLOAKWORK_CLIENT_SECRET", "KEYCLOAK_CLIENT_SECRET")
+	if err != nil {
+		return nil, err
+	}
+	var ca []byte
+	if c.flags.ca != "" {
+		if ca, err = os.ReadFile(c.flags.ca); err != nil {
+			return nil, advise("--ca names a file with PEM certificates", "read the certificates to trust: %w", err)
+		}
+	}
+	switch {
+	case c.flags.server == "":
+		return nil, advise("give --server URL, or set KEYCLOAK_URL", "no server is given")
+	case c.flags.user == "" && password != "":
+		return nil, advise("give --user NAME, or set KEYCLOAK_USER", "a password is given, and no user")
+	case c.flags.user != "" && password == "":
+		return nil, advise("set KEYCLOAK_PASSWORD, or give --password-file FILE", "no password is given for user %s", c.flags.user)
+	case c.flags.user == "" && clientSecret == "":
+		return nil, advise("set KEYCLOAK_USER and KEYCLOAK_PASSWORD, or KEYCLOAK_CLIENT_ID and KEYCLOAK_CLIENT_SECRET", "no credentials are given")
+	}
+	client, err := keycloak.New(keycloak.Config{
+		URL: c.flags.server, Realm: c.flags.authRealm, User: c.flags.user, Password: password, ClientID: c.flags.clientID,
+		ClientSecret: clientSecret, CA: ca, InFlight: c.flags.inFlight, PerSecond: c.flags.perSecond, Patience: c.flags.patience, Log: c.log,
+	})
+	if err != nil {
+		return nil, advise("check --server and the credentials", "%w", err)
+	}
+	return client, nil
+}
+
+// secret reads a secret from a file, or from the first of the variables that is set. It has no flag of its own: a command
+// line can be seen by everybody on the machine.
+func (c *cli) secret(flag, file string, variables ...string) (string, error) {
+	if file != "" {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			return "", fmt.Errorf("--%s: %w", flag, err)
+		}
+		value := strings.TrimRight(string(text), "\r\n")
+		if value == "" {
+			return "", fmt.Errorf("--%s: %s is empty", flag, file)
+		}
+		c.secrets.add(value)
+		return value, nil
+	}
+	for _, name := range variables {
+		if value := os.Getenv(name); value != "" {
+			c.secrets.add(value)
+			return value, nil
+		}
+	}
+	return "", nil
+}
+
+// account is whom a client signs in as.
+func account(ctx context.Context, client *keycloak.Client) (reconcile.Account, error) {
+	who, err := client.WhoAmI(ctx)
+	if err != nil {
+		return reconcile.Account{}, err
+	}
+	return reconcile.Account{Realm: who.Realm, ClientID: who.ClientID, User: who.User}, nil
+}
