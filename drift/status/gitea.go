@@ -69,12 +69,14 @@ func FromURL(remoteURL, kind, token string) (Forge, error) {
 	return NewGitea((&url.URL{Scheme: u.Scheme, Host: u.Host, Path: u.Path}).String(), parts[n-2], parts[n-1], token)
 }
 
-// Read finds the newest status of a context. Gitea lists a commit's statuses newest first.
+// Read finds the newest status of a context. Gitea lists a commit's statuses by the second they are from, the latest
+// first and those of one second in no useful order; their numbers tell which is the newest.
 func (g *Gitea) Read(ctx context.Context, commit, context string) (Status, bool, error) {
 	client, err := g.sdk(ctx)
 	if err != nil {
 		return Status{}, false, err
 	}
+	var newest *gitea.Status
 	for page := 1; page <= giteaPages; page++ {
 		list, resp, err := client.ListStatuses(g.owner, g.repo, commit, gitea.ListStatusesOption{
 			ListOptions: gitea.ListOptions{Page: page, PageSize: giteaPerPage},
@@ -82,16 +84,21 @@ func (g *Gitea) Read(ctx context.Context, commit, context string) (Status, bool,
 		if err != nil {
 			return Status{}, false, g.explain("list statuses", resp, err)
 		}
+		older := false
 		for _, s := range list {
-			if s.Context == context {
-				return Status{Commit: commit, Context: context, State: State(s.State), Says: s.Description, URL: s.TargetURL}, true, nil
+			older = newest != nil && s.Created.Before(newest.Created)
+			if s.Context == context && (newest == nil || s.ID > newest.ID) {
+				newest = s
 			}
 		}
-		if len(list) == 0 {
+		if older || len(list) == 0 {
 			break
 		}
 	}
-	return Status{}, false, nil
+	if newest == nil {
+		return Status{}, false, nil
+	}
+	return Status{Commit: commit, Context: context, State: State(newest.State), Says: newest.Description, URL: newest.TargetURL}, true, nil
 }
 
 // Write adds a status, which takes the place of the context's last one in all that Gitea shows but the history.
