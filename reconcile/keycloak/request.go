@@ -254,8 +254,11 @@ func (c *Client) attempt(ctx context.Context, r request) (got reply, err error) 
 	if err != nil {
 		return got, c.noReply(ctx, sending, r, connected.Load(), err)
 	}
-	if got.status/100 == 2 {
+	if got.status/100 == 2 && !strings.HasPrefix(got.header.Get("Content-Type"), "text/html") {
 		return got, nil
+	}
+	if got.status/100 == 2 { // the login page of a proxy, say: not Keycloak, so nothing was done
+		return got, &Error{Method: r.method, Path: "/admin" + r.path, Status: got.status, Message: notJSON(got.header)}
 	}
 	if got.status == http.StatusUnauthorized {
 		c.session.drop(token)
