@@ -1,0 +1,161 @@
+package schema
+
+import (
+	"fmt"
+	"os"
+	"path"
+	"reflect"
+	"strings"
+	"testing"
+
+	"cuelang.org/go/cue"
+	"cuelang.org/go/cue/cuecontext"
+	"github.com/google/go-cmp/cmp"
+)
+
+func TestFactsAreThoseOfTheList(t *testing.T) {
+	facts, kinds, err := Definitions("")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var b strings.Builder
+	for _, name := range sortedKeys(kinds) {
+		k := kinds[name]
+		fmt.Fprintf(&b, "%s in %v key %v links %v\n", name, k.In, k.Key, k.Links)
+		for _, path := range sortedKeys(facts[name]) {
+			if f := facts[name][path]; f != (Fact{Type: f.Type}) || f.Type == "list" || f.Type == "struct" || f.Type == "_" {
+				fmt.Fprintf(&b, "  %s %s%s\n", path, f.Type, words(f))
+			}
+		}
+	}
+	const golden = "testdata/facts"
+	if *update {
+		if err := os.WriteFile(golden, []byte(b.String()), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(golden)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(string(want), b.String()); diff != "" {
+		t.Errorf("facts (-want +got):\n%s", diff)
+	}
+}
+
+// words are what a fact says beside the type.
+func words(f Fact) string {
+	var b strings.Builder
+	v := reflect.ValueOf(f)
+	for i := range v.NumField() {
+		name := v.Type().Field(i).Name
+		if field := v.Field(i); name != "Type" && !field.IsZero() {
+			b.WriteString(" " + strings.ToLower(name))
+			if field.Kind() == reflect.String {
+				b.WriteString("=" + field.String())
+			}
+		}
+	}
+	return b.String()
+}
+
+// A field that is only written by hand is one that the server refuses, or never shows.
+func TestWhatIsWrittenByHandIsKnownToKeycloak(t *testing.T) {
+	for _, version := range Versions() {
+		folder := path.Join("keycloak", version)
+		entries, err := definitionFiles.ReadDir(folder)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var generated strings.Builder
+		for i, e := range entries {
+			source, err := definitionFiles.ReadFile(path.Join(folder, e.Name()))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if i > 0 {
+				source = []byte(strings.Replace(string(source), "package schema", "", 1))
+			}
+			generated.Write(source)
+		}
+		alone := cuecontext.New().CompileString(generated.String())
+		if alone.Err() != nil {
+			t.Fatal(alone.Err())
+		}
+		d, err := define(version)
+		if err != nil {
+			t.Fatal(err)
+		}
+		checked := 0
+		for name, form := range d.forms {
+			if strings.Contains(name, ".") {
+				continue
+			}
+			v := alone.LookupPath(cue.MakePath(cue.Def(strings.TrimPrefix(name, "#"))))
+			if !v.Exists() {
+				continue
+			}
+			for field, f := range form.fields {
+				checked++
+				have := v.LookupPath(cue.MakePath(cue.Str(field).Optional()))
+				if !have.Exists() {
+					t.Errorf("%s: %s.%s is not a field of Keycloak's", version, name, field)
+				} else if have.IncompleteKind()&f.types == 0 {
+					t.Errorf("%s: %s.%s is %v by hand and %v in Keycloak", version, name, field, f.types, have.IncompleteKind())
+				}
+			}
+		}
+		if checked < 300 {
+			t.Errorf("%s: only %d fields were looked at", version, checked)
+		}
+	}
+}
+
+func TestVersionsAreFoundByTheirMinor(t *testing.T) {
+	newest := Versions()[len(Versions())-1]
+	for version, want := range map[string]string{
+		"": "", newest: "", newest + ".3": "",
+		"1.2.3": "there are no definitions for Keycloak 1.2.3, only for " + strings.Join(Versions(), ", "),
+	} {
+		_, _, err := Definitions(version)
+		got := ""
+		if err != nil {
+			got = err.Error()
+		}
+		if got != want {
+			t.Errorf("%q: got %q, want %q", version, got, want)
+		}
+	}
+	d := Load(os.DirFS("."), Options{Version: "1.2"})
+	if len(d.Problems) != 1 || !d.Problems[0].Blocks(RealmRef{"eu", "acme"}) {
+		t.Errorf("a load with an unknown version says %q", d.Problems)
+	}
+}
+
+func TestAnUnknownPathOfAnOpenMapHasTheFactsOfItsValues(t *testing.T) {
+	facts, _, err := Definitions("")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct{ kind, path, want string }{
+		{"clients", "attributes.my.own", "string empty"},
+		{"clients", "attributes.post.logout.redirect.uris", "string set as=## empty"},
+		{"clients", "attributes", "struct map empty"},
+		{"clients", "redirectUris", "list set empty"},
+		{"clients", "secret", "string secret"},
+		{"realm", "smtpServer.password", "string empty secret writeonly"},
+		{"realm", "enabled", "bool"},
+		{"realm", "webAuthnPolicySignatureAlgorithms", "list ordered"},
+		{"roles", "attributes.any", "list set empty"},
+		{"composites", "composites.realm", "list set empty ref=roles refby=name"},
+		{"composites", "composites.client.portal", "list set empty"},
+		{"clientRoles", "clientRoles.portal", "list set empty"},
+		{"defaultGroups", "defaultGroups", "list set ref=groups refby=path"},
+		{"clients", "nothing", ""},
+	} {
+		f := facts.Of(c.kind, c.path)
+		if got := strings.TrimSpace(f.Type + words(f)); got != c.want {
+			t.Errorf("%s %s: got %q, want %q", c.kind, c.path, got, c.want)
+		}
+	}
+}
