@@ -89,19 +89,19 @@ type form struct {
 	holds  bool   // somewhere below stand objects of their own
 }
 
-// field is one field of a form, and what its attributes say.
+// field is one field of a form, and what its attributes say: those of Fact, and how the walk goes on below it.
 type field struct {
 	*form
 	name      string
 	fact      Fact
-	links     bool
-	complete  bool
-	computed  bool
-	unmanaged bool
+	links     bool   // @links(): references, which become an object of their own
+	complete  bool   // @complete(): a list of objects that is complete where it is declared
+	computed  bool   // @computed(): the server makes it, and takes it from nobody
+	unmanaged bool   // @unmanaged(), @unmanaged("use …"): left alone
 	instead   string // what to write in place of what isn't managed
-	says      string // what a value must be, in words
-	owner     string // the kind of the objects that the keys of this map name
-	nameless  string // the name of the one object here, where it bears none
+	owner     string // @owner(clients): a map of lists of objects, whose keys name those that hold them
+	nameless  string // @nameless("default-roles-{realm}"): one object, and its name where it bears none
+	says      string // @says("a duration such as 5m"): what the value must be, where CUE's own words are hard to read
 }
 
 func compile(version string) (*definitions, error) {

@@ -185,3 +185,14 @@ func BenchmarkLoad(b *testing.B) {
 		}
 	}
 }
+
+// A document of which nobody knows the server may be a part of any realm there is.
+func TestADocumentWithoutAServerBlocksAll(t *testing.T) {
+	for _, spec := range []string{"{realm: {}}", "{server: '', realm: {}}", "{server: [eu], realm: {}}", "{server: $(env:S), realm: {}}"} {
+		text := "apiVersion: cloakwork.dev/v1alpha1\nkind: Realm\nmetadata: {name: acme}\nspec: " + spec + "\n"
+		d := Load(fstest.MapFS{"a.yaml": {Data: []byte(acme)}, "b.yaml": {Data: []byte(text)}}, Options{})
+		if len(Blocking(d.Problems, RealmRef{"eu", "acme"})) == 0 {
+			t.Errorf("spec %s: eu/acme goes on without what it declares", spec)
+		}
+	}
+}

@@ -32,6 +32,7 @@ func Load(fsys fs.FS, o Options) Declared {
 			l.document(doc)
 		}
 	}
+	l.hollow()
 	l.lookAlikes()
 	return Declared{Realms: l.realms, Problems: SortProblems(l.problems), Facts: d.facts, Kinds: d.kinds}
 }
@@ -46,6 +47,19 @@ type loader struct {
 }
 
 func (l *loader) problem(p Problem) { l.problems = append(l.problems, p) }
+
+// hollow finds realms of which manifests give settings alone: to take that for "nothing is declared any more" would
+// delete all that they held.
+func (l *loader) hollow() {
+	for ref, r := range l.realms {
+		if _, declared := r.State[RealmAddress]; declared || r.Absent || len(Blocking(l.problems, ref)) > 0 {
+			continue
+		}
+		p := problemf(r.Origin, "write realm: {} for a realm of which nothing more is declared, or null for one that shall not be", "spec.realm is missing: it holds realm %s", ref.Realm)
+		p.Realm = &ref
+		l.problem(p)
+	}
+}
 
 // file is one to read; a named one must hold a manifest.
 type file struct {

@@ -124,19 +124,24 @@ func (l *loader) realmManifest(doc document, root *ast.StructLit) {
 	ref := RealmRef{Server: l.options.Server}
 	ref.Realm, _ = text(below(doc, top, "metadata"), "name")
 	for _, name := range []string{"deployment", "server"} {
-		if s, ok := text(spec, name); ok && s != "" {
+		if s, ok := text(spec, name); ok {
 			ref.Server = s
 		}
 	}
 	named := doc.origin(below(doc, top, "metadata"), "name", doc.origin(top, "metadata", start))
 	w := l.walker(doc, ref, false)
-	if ref.Realm == "" || strings.Contains(ref.Realm+ref.Server, "$(") {
-		w.realm = nil
+	if ref.Realm == "" || ref.Server == "" || strings.Contains(ref.Realm+ref.Server, "$(") {
+		w.realm = nil // what this document declares might be anyone's: nothing may take it for gone
 	}
 	if ref.Realm == "" {
 		w.problem(named, "write metadata: {name: the realm's name}", "metadata.name is missing: it names the realm")
 	}
-	if ref.Server == "" {
+	_, served := spec["server"]
+	_, deployed := spec["deployment"]
+	switch {
+	case served && deployed:
+		w.problem(doc.origin(spec, "deployment", start), "keep one", "spec.deployment and spec.server both name a server")
+	case ref.Server == "" && !w.wrongType(spec["server"]) && !w.wrongType(spec["deployment"]):
 		w.problem(doc.origin(top, "spec", start), "write spec.server, or give --server-name", "spec.server is missing: it names the server of realm %s", ref.Realm)
 	}
 	o := Object{Origins: map[string]Origin{}, Inputs: map[string]bool{}}
@@ -145,14 +150,22 @@ func (l *loader) realmManifest(doc document, root *ast.StructLit) {
 	settings, _ := envelope["spec"].(map[string]any)
 	w.settings(realm, settings, o, start)
 	switch f := spec["realm"]; {
-	case f == nil:
-		// Settings alone: the realm's content stands in other documents, or is nobody's yet.
+	case f == nil: // settings alone: what the realm holds stands in other documents
 	case null(f.Value):
 		realm.Absent = true
 	default:
 		w.root(realm, f.Value, "spec.realm", doc.at(f.Value, doc.at(f.Label, start)))
 	}
 	w.finish(realm)
+}
+
+// wrongType tells whether a field is there and holds no scalar, which is said where it is read.
+func (w *walker) wrongType(f *ast.Field) bool {
+	if f == nil {
+		return false
+	}
+	_, _, ok := w.scalarText(f.Value)
+	return !ok
 }
 
 // bareRealm reads a RealmRepresentation that stands alone, as exports do.
@@ -187,6 +200,7 @@ func (l *loader) representation(doc document, root ast.Expr, name string, named 
 		return
 	}
 	if ref.Server == "" {
+		w.realm = nil
 		w.problem(named, "give --server-name", "names no server for realm %s", name)
 	}
 	realm := &Realm{Ref: ref, Origin: named, State: State{}, Complete: map[Address]bool{}}

@@ -73,9 +73,9 @@ func (w *walker) root(r *Realm, n ast.Expr, label string, o Origin) {
 	w.object(w.definitions.forms["#RealmRepresentation"], n, "", "", o, "")
 }
 
-// finish hands over what the document declares.
+// finish hands over what the document declares. Where it names no server, Ref doesn't either.
 func (w *walker) finish(r *Realm) {
-	if w.realm != nil && r.Ref.Server != "" {
+	if r.Ref.Realm != "" && !strings.Contains(r.Ref.Realm+r.Ref.Server, "$(") {
 		w.merge(r, w.origins)
 	}
 }
