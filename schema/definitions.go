@@ -3,6 +3,7 @@ package schema
 import (
 	"embed"
 	"fmt"
+	"io/fs"
 	"maps"
 	"path"
 	"slices"
@@ -13,6 +14,7 @@ import (
 	"cuelang.org/go/cue"
 	"cuelang.org/go/cue/build"
 	"cuelang.org/go/cue/cuecontext"
+	"cuelang.org/go/cue/parser"
 )
 
 //go:embed *.cue keycloak/*/*.cue
@@ -63,7 +65,7 @@ func define(version string) (*definitions, error) {
 	if !slices.Contains(known, minor) {
 		return nil, fmt.Errorf("there are no definitions for Keycloak %s, only for %s", version, strings.Join(known, ", "))
 	}
-	once, _ := compiled.LoadOrStore(minor, sync.OnceValues(func() (*definitions, error) { return compile(minor) }))
+	once, _ := compiled.LoadOrStore(minor, sync.OnceValues(func() (*definitions, error) { return compile(definitionFiles, minor) }))
 	return once.(func() (*definitions, error))()
 }
 
@@ -104,10 +106,11 @@ type field struct {
 	says      string // @says("a duration such as 5m"): what the value must be, where CUE's own words are hard to read
 }
 
-func compile(version string) (*definitions, error) {
+// compile reads the definitions of this folder, and beside them those of one version.
+func compile(files fs.ReadDirFS, version string) (*definitions, error) {
 	instance := build.NewContext().NewInstance("schema", nil)
 	for _, folder := range []string{".", path.Join("keycloak", version)} {
-		entries, err := definitionFiles.ReadDir(folder)
+		entries, err := files.ReadDir(folder)
 		if err != nil {
 			return nil, err
 		}
@@ -116,12 +119,16 @@ func compile(version string) (*definitions, error) {
 				continue
 			}
 			name := path.Join(folder, e.Name())
-			source, err := definitionFiles.ReadFile(name)
+			source, err := fs.ReadFile(files, name)
 			if err != nil {
 				return nil, err
 			}
-			if err := instance.AddFile(name, source); err != nil {
+			syntax, err := parser.ParseFile(name, source)
+			if err != nil {
 				return nil, fmt.Errorf("parse %s: %w", name, err)
+			}
+			if err := instance.AddSyntax(syntax); err != nil {
+				return nil, fmt.Errorf("take %s: %w", name, err)
 			}
 		}
 	}

@@ -2,11 +2,13 @@ package schema
 
 import (
 	"fmt"
+	"io/fs"
 	"os"
 	"path"
 	"reflect"
 	"strings"
 	"testing"
+	"testing/fstest"
 
 	"cuelang.org/go/cue"
 	"cuelang.org/go/cue/cuecontext"
@@ -157,5 +159,67 @@ func TestAnUnknownPathOfAnOpenMapHasTheFactsOfItsValues(t *testing.T) {
 		if got := strings.TrimSpace(f.Type + words(f)); got != c.want {
 			t.Errorf("%s %s: got %q, want %q", c.kind, c.path, got, c.want)
 		}
+	}
+}
+
+// A kind is one CUE definition: nothing in Go names those that there are.
+func TestAKindIsOneDefinition(t *testing.T) {
+	files := fstest.MapFS{}
+	if err := fs.WalkDir(definitionFiles, ".", func(name string, e fs.DirEntry, err error) error {
+		if err != nil || e.IsDir() {
+			return err
+		}
+		source, err := definitionFiles.ReadFile(name)
+		var kept strings.Builder
+		for line := range strings.Lines(string(source)) {
+			if !strings.Contains(line, "identityProviders?:") || !strings.Contains(line, "@unmanaged") {
+				kept.WriteString(line)
+			}
+		}
+		files[name] = &fstest.MapFile{Data: []byte(kept.String())}
+		return err
+	}); err != nil {
+		t.Fatal(err)
+	}
+	files["provider.cue"] = &fstest.MapFile{Data: []byte(`package schema
+#IdentityProviderRepresentation: {
+	@kind(identityProviders,in=[realm],key=[alias])
+	config?: {
+		[string]:      _
+		clientSecret?: _ @writeonly()
+		defaultScope?: _ @set()
+	} @map(open)
+	internalId?: _ @computed()
+}
+`)}
+	d, err := compile(files, "26.7")
+	if err != nil {
+		t.Fatal(err)
+	}
+	declared := load(fstest.MapFS{"acme.yaml": {Data: []byte(`apiVersion: cloakwork.dev/v1alpha1
+kind: Realm
+metadata: {name: acme}
+spec:
+  server: eu
+  exclusive: [identityProviders]
+  realm:
+    identityProviders:
+      - alias: google
+        internalId: 5
+        enabled: true
+        conifg: {}
+        config: {clientId: x}
+`)}}, Options{}, d)
+	want := "[acme.yaml:12:9: identityProviders[google].conifg is not a field of an identity provider; did you mean config?]"
+	if got := fmt.Sprint(declared.Problems); got != want {
+		t.Errorf("says %s, want %s", got, want)
+	}
+	r := declared.Realms[RealmRef{"eu", "acme"}]
+	fields := map[string]any{"alias": "google", "enabled": true, "config": map[string]any{"clientId": "x"}}
+	if diff := cmp.Diff(fields, r.State["identityProviders/google"].Fields); diff != "" {
+		t.Errorf("fields (-want +got):\n%s", diff)
+	}
+	if !r.Complete["identityProviders"] || !declared.Facts.Of("identityProviders", "config.clientSecret").WriteOnly {
+		t.Error("the list isn't exclusive, or a fact is missing")
 	}
 }

@@ -26,6 +26,10 @@ func Load(fsys fs.FS, o Options) Declared {
 	if err != nil {
 		return Declared{Realms: map[RealmRef]*Realm{}, Problems: []Problem{{What: err.Error()}}}
 	}
+	return load(fsys, o, d)
+}
+
+func load(fsys fs.FS, o Options, d *definitions) Declared {
 	l := &loader{fsys: fsys, options: o, definitions: d, realms: map[RealmRef]*Realm{}, settled: map[RealmRef]map[string]Origin{}}
 	for _, f := range l.files() {
 		for _, doc := range l.read(f) {

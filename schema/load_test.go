@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/fstest"
 
@@ -143,4 +144,44 @@ func shownJSON(t *testing.T, v any) string {
 		t.Fatal(err)
 	}
 	return string(b)
+}
+
+func TestARealExportIsReadWithoutAProblem(t *testing.T) {
+	d := Load(os.DirFS("testdata"), Options{Server: "eu", Paths: []string{"export.json"}})
+	for _, p := range d.Problems {
+		if !p.Warning {
+			t.Error(p)
+		}
+	}
+	r := d.Realms[RealmRef{"eu", "rich"}]
+	counts := map[string]int{}
+	for a := range r.State {
+		counts[a.Kind()]++
+	}
+	for kind, least := range map[string]int{"realm": 1, "clients": 8, "clientScopes": 10, "protocolMappers": 30, "roles": 30, "groups": 2,
+		"composites": 4, "realmRoles": 1, "clientRoles": 1, "defaultClientScopes": 8, "defaultGroups": 1, "defaultDefaultClientScopes": 1} {
+		if counts[kind] < least {
+			t.Errorf("%d objects of kind %s, want at least %d", counts[kind], kind, least)
+		}
+	}
+	for a, o := range r.State {
+		for _, field := range []string{"id", "containerId", "access", "path"} {
+			if _, ok := o.Fields[field]; ok {
+				t.Errorf("%s keeps %s, which nobody can set", a, field)
+			}
+		}
+	}
+}
+
+func TestLoadsRunBesideEachOther(t *testing.T) {
+	var wait sync.WaitGroup
+	for range 8 {
+		wait.Go(func() {
+			d := Load(os.DirFS("testdata"), Options{Server: "eu", Paths: []string{"export.json"}})
+			if len(d.Realms) != 1 {
+				t.Errorf("%d realms", len(d.Realms))
+			}
+		})
+	}
+	wait.Wait()
 }

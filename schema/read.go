@@ -160,12 +160,14 @@ func position(name string, source []byte, offset int) Origin {
 
 func (l *loader) readYAML(f file, source []byte) (documents []document) {
 	defer func() {
-		// Not every text that YAML's grammar excludes is an error to the parser: some end in an index out of range.
+		// YAML's parser counts these as line breaks, and cue, which looks its lines up in a table of newlines, then
+		// reaches past the end of it.
 		if r := recover(); r != nil {
-			l.problem(problemf(Origin{File: f.name}, "", "can't be read as YAML"))
+			l.problem(problemf(Origin{File: f.name}, "look for line breaks other than newlines: U+0085, U+2028, U+2029", "can't be read as YAML"))
 			documents = nil
 		}
 	}()
+	source = newlines(source)
 	decoder := yaml.NewDecoder(f.name, bytes.NewReader(source))
 	for {
 		root, err := decoder.Extract()
@@ -201,6 +203,20 @@ func tooDeep(name string, source []byte) (Origin, bool) {
 		}
 	}
 	return Origin{}, false
+}
+
+// newlines puts a newline for each carriage return that stands alone.
+func newlines(source []byte) []byte {
+	if !bytes.ContainsRune(source, '\r') {
+		return source
+	}
+	source = bytes.Clone(source)
+	for i, c := range source {
+		if c == '\r' && (i+1 == len(source) || source[i+1] != '\n') {
+			source[i] = '\n'
+		}
+	}
+	return source
 }
 
 // syntaxHints say what to do about what YAML's parser finds, by a part of its words.

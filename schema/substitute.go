@@ -194,7 +194,7 @@ func (w *walker) content(r reference, wrong func(hint, what string) (string, boo
 	if path.IsAbs(name) || name == ".." || strings.HasPrefix(name, "../") || !fs.ValidPath(name) {
 		return wrong("name a file of the configuration, or of the secrets folder", r.String()+" leads out of the configuration")
 	}
-	if slices.Contains(strings.Split(name, "/"), ".git") {
+	if inGit(name) {
 		return wrong("", r.String()+" is never substituted")
 	}
 	var err error
@@ -204,7 +204,7 @@ func (w *walker) content(r reference, wrong func(hint, what string) (string, boo
 		}
 		var target string
 		if target, err = follow(fsys, name); err == nil {
-			if slices.Contains(strings.Split(target, "/"), ".git") {
+			if inGit(target) {
 				return wrong("", r.String()+" is never substituted")
 			}
 			var b []byte
@@ -226,6 +226,10 @@ func (w *walker) content(r reference, wrong func(hint, what string) (string, boo
 		return wrong("", r.String()+" is larger than 1 MiB")
 	}
 	return wrong("", r.String()+": "+reason(err))
+}
+
+func inGit(name string) bool {
+	return slices.ContainsFunc(strings.Split(name, "/"), func(part string) bool { return strings.EqualFold(part, ".git") })
 }
 
 func matches(patterns []string, name string) bool {

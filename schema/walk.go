@@ -24,7 +24,7 @@ type walker struct {
 
 	into    *Realm
 	origins map[string]Origin  // of the settings
-	said    map[string]bool    // what isn't managed and was said to be so
+	said    map[string]bool    // the problems, by place and text without label; what was said to be unmanaged
 	places  map[string]place   // of the values of the object being read, by label
 	labels  map[Address]string // of the objects read
 	depth   int
@@ -80,8 +80,8 @@ func (w *walker) finish(r *Realm) {
 	}
 }
 
-// object reads an object and everything below it. Parent is the object that holds it, list the place of the list that it
-// stands in; name is its name where it need not bear one.
+// object reads an object and everything below it. Parent is the object that holds it; label names it, or the list it
+// stands in, for people; name is its name where it need not bear one.
 func (w *walker) object(f *form, n ast.Expr, parent Address, label string, o Origin, name string) {
 	s, ok := n.(*ast.StructLit)
 	if !ok {
