@@ -12,7 +12,6 @@ import (
 	"path/filepath"
 	"strings"
 
-	"github.com/go-git/go-billy/v5/osfs"
 	"github.com/go-git/go-git/v5/plumbing"
 	"github.com/go-git/go-git/v5/plumbing/filemode"
 	"github.com/go-git/go-git/v5/plumbing/format/gitignore"
@@ -127,18 +126,7 @@ func (w Worktree) dirty() (bool, error) {
 			return !same, err
 		}
 	}
-	patterns, err := gitignore.ReadPatterns(osfs.New(w.Root), nil)
-	if err != nil {
-		return false, err
-	}
-	if text, err := os.ReadFile(filepath.Join(w.shared, "info", "exclude")); err == nil {
-		for line := range strings.Lines(string(text)) {
-			if line = strings.TrimSpace(line); line != "" && !strings.HasPrefix(line, "#") {
-				patterns = append([]gitignore.Pattern{gitignore.ParsePattern(line, nil)}, patterns...)
-			}
-		}
-	}
-	err = w.untracked(tracked, gitignore.NewMatcher(patterns))
+	err = w.untracked(tracked)
 	if errors.Is(err, errDirty) {
 		return true, nil
 	}
@@ -230,7 +218,17 @@ func blobHash(r io.Reader, size int64) plumbing.Hash {
 }
 
 // untracked looks for a file that the commit doesn't have and git isn't told to ignore; errDirty where there is one.
-func (w Worktree) untracked(tracked map[string]*entry, ignored gitignore.Matcher) error {
+func (w Worktree) untracked(tracked map[string]*entry) error {
+	patterns := ignoring(filepath.Join(w.shared, "info", "exclude"), nil)
+	patterns = append(patterns, ignoring(filepath.Join(w.Root, ".gitignore"), nil)...)
+	if w.Path != "." {
+		parts := strings.Split(w.Path, "/")
+		for i := 1; i < len(parts); i++ { // of the folder itself the walk reads it
+			above := filepath.Join(append([]string{w.Root}, parts[:i]...)...)
+			patterns = append(patterns, ignoring(filepath.Join(above, ".gitignore"), parts[:i])...)
+		}
+	}
+	ignored := gitignore.NewMatcher(patterns)
 	start := filepath.Join(w.Root, filepath.FromSlash(w.Path))
 	return filepath.WalkDir(start, func(path string, d fs.DirEntry, err error) error {
 		if err != nil {
@@ -241,31 +239,41 @@ func (w Worktree) untracked(tracked map[string]*entry, ignored gitignore.Matcher
 			return err
 		}
 		name := filepath.ToSlash(within)
-		if name == "." {
+		parts := strings.Split(name, "/")
+		switch e := tracked[name]; {
+		case name == ".":
 			return nil
-		}
-		if e := tracked[name]; e != nil {
-			if d.IsDir() {
-				return fs.SkipDir // a submodule
-			}
+		case e != nil && d.IsDir(), d.Name() == ".git" && d.IsDir():
+			return fs.SkipDir // a submodule, or git's own
+		case e != nil, d.Name() == ".git":
 			return nil
-		}
-		switch {
-		case d.Name() == ".git":
+		case ignored.Match(parts, d.IsDir()):
 			if d.IsDir() {
 				return fs.SkipDir
 			}
 			return nil
 		case d.IsDir():
-			if ignored.Match(strings.Split(name, "/"), true) {
-				return fs.SkipDir
-			}
-			return nil
-		case ignored.Match(strings.Split(name, "/"), false):
+			patterns = append(patterns, ignoring(filepath.Join(path, ".gitignore"), parts)...)
+			ignored = gitignore.NewMatcher(patterns)
 			return nil
 		}
 		return errDirty
 	})
+}
+
+// ignoring reads the patterns of one file, which hold below the folder it stands in; none where it can't be read.
+func ignoring(file string, folder []string) []gitignore.Pattern {
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return nil
+	}
+	var patterns []gitignore.Pattern
+	for line := range strings.Lines(string(text)) {
+		if line = strings.TrimRight(line, "\r\n"); strings.TrimSpace(line) != "" && !strings.HasPrefix(line, "#") {
+			patterns = append(patterns, gitignore.ParsePattern(line, folder))
+		}
+	}
+	return patterns
 }
 
 // Canonical spells a repository's URL so that two spellings of one compare equal, and so that it may be shown: without

@@ -110,7 +110,7 @@ func each(t *testing.T, test func(t *testing.T, r *repository, remote Remote)) {
 	})
 }
 
-func open(t *testing.T, remote Remote) *Mirror {
+func openMirror(t *testing.T, remote Remote) *Mirror {
 	t.Helper()
 	m, err := Open(filepath.Join(t.TempDir(), "mirror"), remote, slog.New(slog.DiscardHandler))
 	if err != nil {

@@ -6,13 +6,16 @@
 package git
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -89,8 +92,9 @@ type refs struct {
 // detached is where the mirror keeps the head of a remote that is on no branch.
 const detached = plumbing.ReferenceName("refs/cloakwork/detached")
 
-// Open opens a mirror in a folder of its own, which it makes, private to this user. A folder that is damaged, or
-// mirrors another URL, is emptied: the next Fetch clones. Open asks nothing of the remote.
+// Open opens a mirror in a folder of its own, which it makes, private to this user. A mirror that is damaged, or of
+// another URL, is emptied: the next Fetch clones. A folder that holds anything but a mirror is an error, and stays as it
+// is. Open asks nothing of the remote.
 func Open(dir string, r Remote, log *slog.Logger) (*Mirror, error) {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
@@ -101,6 +105,7 @@ func Open(dir string, r Remote, log *slog.Logger) (*Mirror, error) {
 		return nil, err
 	}
 	m.origin = o
+	m.sweep()
 	switch why := m.damage(); {
 	case errors.Is(why, fs.ErrNotExist):
 		err = m.begin()
@@ -109,7 +114,6 @@ func Open(dir string, r Remote, log *slog.Logger) (*Mirror, error) {
 		err = m.begin()
 	default:
 		err = os.Chmod(dir, 0o700)
-		m.sweep()
 	}
 	if err != nil {
 		return nil, fmt.Errorf("open git mirror: %w", err)
@@ -123,7 +127,10 @@ func originOf(r Remote) (origin, error) {
 	case ok && (scheme == "http" || scheme == "https"):
 		return newServer(r)
 	case ok && scheme == "file":
-		return &neighbour{path: filepath.FromSlash(rest)}, nil
+		if plain, err := url.PathUnescape(rest); err == nil {
+			rest = plain
+		}
+		return &neighbour{path: filepath.FromSlash(rest), branch: r.Branch}, nil
 	case ok || scpLike(r.URL):
 		return nil, fmt.Errorf("git repository %s: only https, http, file and local paths are supported", Canonical(r.URL))
 	case r.URL == "":
@@ -133,7 +140,7 @@ func originOf(r Remote) (origin, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &neighbour{path: path}, nil
+	return &neighbour{path: path, branch: r.Branch}, nil
 }
 
 // Fetch brings the branch's newest commit and its whole history. After an error the last known commit stays readable.
@@ -197,7 +204,15 @@ func (m *Mirror) fetch(ctx context.Context) (Fetched, error) {
 	if err := writeFile(filepath.Join(m.dir, "HEAD"), "ref: "+string(name)+"\n"); err != nil {
 		return Fetched{}, err
 	}
-	return f, m.consolidate()
+	m.tidy()
+	return f, nil
+}
+
+// tidy merges packs. That it couldn't is no reason to keep a commit back.
+func (m *Mirror) tidy() {
+	if err := m.consolidate(); err != nil {
+		m.log.Warn("git mirror stays in many packs", "url", Canonical(m.remote.URL), "why", err.Error())
+	}
 }
 
 // choose finds the branch among what is offered.
@@ -232,7 +247,9 @@ func (m *Mirror) bring(ctx context.Context, store *filesystem.Storage, want plum
 		if err != nil {
 			return err
 		}
-		if err := store.SetShallow(append(known, shallow...)); err != nil {
+		all := append(known, shallow...)
+		slices.SortFunc(all, func(a, b plumbing.Hash) int { return bytes.Compare(a[:], b[:]) })
+		if err := store.SetShallow(slices.Compact(all)); err != nil {
 			return err
 		}
 	}

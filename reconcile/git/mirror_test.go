@@ -19,7 +19,7 @@ import (
 func TestFetchBringsTheNewestCommit(t *testing.T) {
 	each(t, func(t *testing.T, r *repository, remote Remote) {
 		first := r.push("first\n\nwith a body", map[string]string{"realms/acme.yaml": "a: 1\n"})
-		m := open(t, remote)
+		m := openMirror(t, remote)
 		if c, ok := m.Head(); ok {
 			t.Errorf("before the first fetch the head is %v", c)
 		}
@@ -69,7 +69,7 @@ func TestMirrorSaysWhenHistoryWasRewritten(t *testing.T) {
 	each(t, func(t *testing.T, r *repository, remote Remote) {
 		r.push("first", map[string]string{"a": "1"})
 		old := r.push("second", map[string]string{"a": "2"})
-		m := open(t, remote)
+		m := openMirror(t, remote)
 		fetch(t, m)
 		git(t, r.work, "reset", "-q", "--hard", "HEAD~1")
 		new := r.push("another second", map[string]string{"a": "3"})
@@ -92,7 +92,7 @@ func TestMirrorKeepsWhatItKnowsWhenTheBranchVanishes(t *testing.T) {
 		remote.Branch = "release"
 		hash := r.push("first", map[string]string{"a": "1"})
 		git(t, r.work, "push", "-q", "origin", "main:release")
-		m := open(t, remote)
+		m := openMirror(t, remote)
 		fetch(t, m)
 		git(t, r.work, "push", "-q", "origin", ":release")
 		_, err := m.Fetch(t.Context())
@@ -107,7 +107,7 @@ func TestMirrorKeepsWhatItKnowsWhenTheBranchVanishes(t *testing.T) {
 
 func TestFetchSaysThatARepositoryIsEmpty(t *testing.T) {
 	each(t, func(t *testing.T, r *repository, remote Remote) {
-		m := open(t, remote)
+		m := openMirror(t, remote)
 		if _, err := m.Fetch(t.Context()); !errors.Is(err, ErrEmpty) {
 			t.Errorf("the error is %v", err)
 		}
@@ -125,7 +125,7 @@ func TestDefaultBranchIsTheRemotesOwn(t *testing.T) {
 		hash := r.commit("on trunk", map[string]string{"a": "2"})
 		git(t, r.work, "push", "-q", "origin", "trunk")
 		git(t, r.bare, "symbolic-ref", "HEAD", "refs/heads/trunk")
-		m := open(t, remote)
+		m := openMirror(t, remote)
 		if f := fetch(t, m); f.Head.Hash != hash || f.Branch != "trunk" {
 			t.Errorf("the fetch says %+v", f)
 		}
@@ -198,7 +198,7 @@ func TestAnErrorSaysWhatAPersonCanDo(t *testing.T) {
 		"no git server":     {Remote{URL: page.URL + "/acme.git"}, ErrUnreachable, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
-			_, err := open(t, c.remote).Fetch(t.Context())
+			_, err := openMirror(t, c.remote).Fetch(t.Context())
 			if !errors.Is(err, c.want) || !strings.Contains(err.Error(), c.says) {
 				t.Errorf("the error is %v, want %v", err, c.want)
 			}
@@ -221,7 +221,7 @@ func TestCancelEndsAFetch(t *testing.T) {
 	defer close(release)
 	ctx, cancel := context.WithCancel(t.Context())
 	go func() { <-entered; cancel() }()
-	if _, err := open(t, Remote{URL: s.URL}).Fetch(ctx); !errors.Is(err, context.Canceled) {
+	if _, err := openMirror(t, Remote{URL: s.URL}).Fetch(ctx); !errors.Is(err, context.Canceled) {
 		t.Errorf("the error is %v", err)
 	}
 }
@@ -264,7 +264,10 @@ func TestADamagedMirrorIsClonedAgain(t *testing.T) {
 				r := newRepository(t)
 				r.push("first", fill("realms", 20))
 				remote := Remote{URL: r.bare}
-				m := open(t, remote)
+				if when == "while open" {
+					remote = Remote{URL: r.serve(), Token: goodToken}
+				}
+				m := openMirror(t, remote)
 				fetch(t, m)
 				harm(t, m.dir)
 				hash := r.push("second", map[string]string{"a": "2"})
@@ -283,6 +286,34 @@ func TestADamagedMirrorIsClonedAgain(t *testing.T) {
 				git(t, m.dir, "fsck", "--strict")
 			})
 		}
+	}
+}
+
+func TestAMirrorOutlivesAKilledProcess(t *testing.T) {
+	r := newRepository(t)
+	hash := r.push("first", fill("realms", 5))
+	m := openMirror(t, Remote{URL: r.bare})
+	fetch(t, m)
+	left := []string{"refs/heads/main.lock", "HEAD.lock", "objects/pack/tmp_pack_123", "objects/pack/tmp_idx_123"}
+	for _, name := range left {
+		overwrite(t, filepath.Join(m.dir, name), nil)
+	}
+	var log bytes.Buffer
+	m, err := Open(m.dir, m.remote, slog.New(slog.NewTextHandler(&log, nil)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c, ok := m.Head(); !ok || c.Hash != hash || log.Len() > 0 {
+		t.Errorf("the head is %v; log: %s", c, log.String())
+	}
+	for _, name := range left {
+		if _, err := os.Stat(filepath.Join(m.dir, name)); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("%s is still there", name)
+		}
+	}
+	second := r.push("second", nil)
+	if f := fetch(t, m); f.Head.Hash != second {
+		t.Errorf("the fetch says %+v", f)
 	}
 }
 
@@ -312,7 +343,7 @@ func TestAMirrorOfAnotherURLIsClonedAgain(t *testing.T) {
 	a, b := newRepository(t), newRepository(t)
 	a.push("in a", map[string]string{"a": "1"})
 	want := b.push("in b", map[string]string{"b": "1"})
-	m := open(t, Remote{URL: a.bare})
+	m := openMirror(t, Remote{URL: a.bare})
 	fetch(t, m)
 	m, err := Open(m.dir, Remote{URL: b.bare}, nil)
 	if err != nil {
@@ -337,11 +368,18 @@ func TestAFolderOfSomethingElseIsNeverEmptied(t *testing.T) {
 	if _, err := os.Stat(precious); err != nil {
 		t.Error(err)
 	}
+	hash := r.push("first", map[string]string{"a": "1"})
+	if _, err := Open(r.bare, Remote{URL: r.work}, nil); err == nil {
+		t.Error("a mirror was opened in somebody's bare repository")
+	}
+	if got := git(t, r.bare, "rev-parse", "main"); got != hash {
+		t.Errorf("its main is %s", got)
+	}
 }
 
 func TestAMirrorIsPrivate(t *testing.T) {
 	r := newRepository(t)
-	m := open(t, Remote{URL: r.bare})
+	m := openMirror(t, Remote{URL: r.bare})
 	info, err := os.Stat(m.dir)
 	if err != nil {
 		t.Fatal(err)
@@ -360,7 +398,7 @@ func TestDescendsFollowsEveryParent(t *testing.T) {
 	left := r.commit("main", map[string]string{"c": "1"})
 	git(t, r.work, "merge", "-q", "--no-ff", "-m", "merge", "side")
 	head := r.push("head", nil)
-	m := open(t, Remote{URL: r.bare})
+	m := openMirror(t, Remote{URL: r.bare})
 	fetch(t, m)
 	got := map[string]bool{}
 	for name, pair := range map[string][2]string{
@@ -394,7 +432,7 @@ func TestAShallowRemoteLeavesAncestryUndecided(t *testing.T) {
 	head := r.push("third", map[string]string{"a": "3"})
 	shallow := filepath.Join(t.TempDir(), "shallow")
 	git(t, ".", "clone", "-q", "--depth=2", "file://"+r.bare, shallow)
-	m := open(t, Remote{URL: shallow})
+	m := openMirror(t, Remote{URL: shallow})
 	fetch(t, m)
 	if yes, err := m.Descends(second, head); !yes || err != nil {
 		t.Errorf("within the known history: %v, %v", yes, err)
@@ -417,14 +455,30 @@ func TestALocalRemoteMayBeACheckoutOrAWorktree(t *testing.T) {
 	detached := filepath.Join(t.TempDir(), "detached")
 	git(t, r.work, "worktree", "add", "-q", "--detach", detached)
 	git(t, r.work, "pack-refs", "--all")
+	shared := filepath.Join(t.TempDir(), "a shared clone")
+	git(t, ".", "clone", "-q", "--shared", r.work, shared)
+	git(t, r.work, "gc", "-q")
+	git(t, r.work, "config", "extensions.worktreeConfig", "true")
 	for url, want := range map[string]string{
 		r.work: main, linked: feature, detached: main, "file://" + r.work: main, filepath.Join(r.work, ".git"): main,
-		strings.TrimSuffix(r.bare, ".git"): main,
+		strings.TrimSuffix(r.bare, ".git"): main, shared: main, "file://" + strings.ReplaceAll(shared, " ", "%20"): main,
 	} {
-		m := open(t, Remote{URL: url})
+		m := openMirror(t, Remote{URL: url})
 		f := fetch(t, m)
 		if f.Head.Hash != want {
 			t.Errorf("of %s the head is %v, want %s", url, f.Head, want)
+		}
+		if got := read(t, m, want, "a"); got != "1" {
+			t.Errorf("of %s a file reads %q", url, got)
+		}
+		if w, ok := Here(url); ok { // and as a checkout
+			tree, err := w.Tree(want)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if text, err := fs.ReadFile(tree, "a"); string(text) != "1" || err != nil {
+				t.Errorf("in checkout %s a file reads %q, %v", url, text, err)
+			}
 		}
 	}
 }

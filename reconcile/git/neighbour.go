@@ -10,7 +10,6 @@ import (
 	"strings"
 	"syscall"
 
-	gogit "github.com/go-git/go-git/v5"
 	"github.com/go-git/go-git/v5/plumbing"
 	"github.com/go-git/go-git/v5/plumbing/filemode"
 	"github.com/go-git/go-git/v5/plumbing/object"
@@ -19,7 +18,8 @@ import (
 
 // neighbour is a repository on this machine: bare, or with a checkout, or a linked worktree.
 type neighbour struct {
-	path string
+	path   string
+	branch string // the one that is asked for; may be empty
 }
 
 func (n *neighbour) open() (store *filesystem.Storage, shared string, err error) {
@@ -32,8 +32,12 @@ func (n *neighbour) open() (store *filesystem.Storage, shared string, err error)
 			return nil, "", err
 		}
 		store := openShared(own, common)
-		if _, err := gogit.Open(store, nil); err != nil {
-			return nil, "", fmt.Errorf("%s: %w", n.path, err)
+		config, err := store.Config()
+		if err != nil {
+			return nil, "", fmt.Errorf("%s: read its config: %w", n.path, err)
+		}
+		if format := config.Raw.Section("extensions").Option("objectformat"); format != "" && format != "sha1" {
+			return nil, "", fmt.Errorf("%s: only repositories with SHA-1 hashes can be read, this one has %s", n.path, format)
 		}
 		return store, common, nil
 	}
@@ -91,23 +95,42 @@ func (n *neighbour) refs(ctx context.Context) (refs, error) {
 	if r.shallow, err = store.Shallow(); err != nil {
 		return refs{}, err
 	}
-	all, err := store.IterReferences()
+	// One by one: a list of all would stumble over the lock of another one that is just being written.
+	head, err := store.Reference(plumbing.HEAD)
 	if err != nil {
-		return refs{}, err
+		return refs{}, fmt.Errorf("%s: read HEAD: %w", n.path, err)
 	}
-	if err := all.ForEach(func(ref *plumbing.Reference) error {
-		switch {
-		case ref.Type() == plumbing.HashReference:
-			r.at[ref.Name()] = ref.Hash()
-		case ref.Name() == plumbing.HEAD:
-			r.head = ref.Target()
+	names := []plumbing.ReferenceName{NotesRef}
+	if n.branch != "" {
+		names = append(names, plumbing.NewBranchReferenceName(n.branch))
+	}
+	if head.Type() == plumbing.SymbolicReference {
+		r.head = head.Target()
+		names = append(names, r.head)
+	} else {
+		r.at[plumbing.HEAD] = head.Hash()
+	}
+	for _, name := range names {
+		ref, err := store.Reference(name)
+		if errors.Is(err, plumbing.ErrReferenceNotFound) {
+			continue
 		}
-		return nil
-	}); err != nil {
-		return refs{}, err
+		if err != nil {
+			return refs{}, fmt.Errorf("%s: read %s: %w", n.path, name, err)
+		}
+		r.at[name] = ref.Hash()
 	}
 	if len(r.at) == 0 {
-		return refs{}, ErrEmpty
+		if all, err := store.IterReferences(); err == nil {
+			empty := true
+			_ = all.ForEach(func(ref *plumbing.Reference) error {
+				empty = empty && ref.Type() == plumbing.SymbolicReference
+				return nil
+			})
+			if empty {
+				return refs{}, ErrEmpty
+			}
+		}
 	}
 	return r, nil
 }

@@ -69,7 +69,7 @@ func (m *Mirror) PutNote(ctx context.Context, commit, text string) error {
 		err = m.putNote(ctx, commit, text)
 	}
 	if err == nil {
-		err = m.consolidate()
+		m.tidy()
 	}
 	return m.wrap("write notes of", err)
 }

@@ -1,7 +1,9 @@
 package git
 
 import (
+	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -12,7 +14,7 @@ func TestANoteIsShownByGitLog(t *testing.T) {
 	each(t, func(t *testing.T, r *repository, remote Remote) {
 		first := r.push("first", map[string]string{"a": "1"})
 		second := r.push("second", map[string]string{"a": "2"})
-		m := open(t, remote)
+		m := openMirror(t, remote)
 		if text, err := m.Note(t.Context(), first); text != "" || err != nil {
 			t.Errorf("before any note it reads %q, %v", text, err)
 		}
@@ -60,7 +62,7 @@ func TestNotesThatGitSpreadOverFoldersAreReadAndReplaced(t *testing.T) {
 		if list := git(t, r.bare, "ls-tree", "refs/notes/cloakwork"); !strings.Contains(list, "040000 tree") {
 			t.Fatalf("git didn't spread its notes:\n%s", list)
 		}
-		m := open(t, remote)
+		m := openMirror(t, remote)
 		if text, err := m.Note(t.Context(), commits[7]); text != "note 7\n" || err != nil {
 			t.Errorf("it reads %q, %v", text, err)
 		}
@@ -90,7 +92,7 @@ func (r *repository) fastImport(stream string) {
 func TestManyNotesOfOursAreReadByGit(t *testing.T) {
 	r := newRepository(t)
 	r.push("first", nil)
-	m := open(t, Remote{URL: r.bare})
+	m := openMirror(t, Remote{URL: r.bare})
 	n := flatNotes + 40
 	for i := range n {
 		if err := m.PutNote(t.Context(), fmt.Sprintf("%040x", 1<<40*i+7), fmt.Sprint(i)); err != nil {
@@ -108,7 +110,7 @@ func TestTwoWritersOfNotesLoseNothing(t *testing.T) {
 		r.push("first", nil)
 		var writers sync.WaitGroup
 		for w := range 3 {
-			m := open(t, remote)
+			m := openMirror(t, remote)
 			writers.Go(func() {
 				for i := range 5 {
 					commit := fmt.Sprintf("%038x%d%d", 0, w, i)
@@ -131,7 +133,7 @@ func TestANoteTakesNoPartInTheUsersCheckout(t *testing.T) {
 	hash := r.push("first", map[string]string{"a": "1"})
 	linked := filepath.Join(t.TempDir(), "linked")
 	git(t, r.work, "worktree", "add", "-q", "-b", "feature", linked)
-	m := open(t, Remote{URL: linked})
+	m := openMirror(t, Remote{URL: linked})
 	if err := m.PutNote(t.Context(), hash, "seen\n"); err != nil {
 		t.Fatal(err)
 	}
@@ -145,10 +147,39 @@ func TestANoteTakesNoPartInTheUsersCheckout(t *testing.T) {
 
 func TestANoteNeedsAHashAndAText(t *testing.T) {
 	r := newRepository(t)
-	m := open(t, Remote{URL: r.bare})
+	m := openMirror(t, Remote{URL: r.bare})
 	for _, c := range [][2]string{{"main", "x"}, {"../../x", "x"}, {strings.Repeat("a", 40), ""}, {strings.Repeat("a", 40), strings.Repeat("x", maxNote+1)}} {
 		if err := m.PutNote(t.Context(), c[0], c[1]); err == nil {
 			t.Errorf("a note of %d bytes for %q was taken", len(c[1]), c[0])
 		}
+	}
+}
+
+func TestAPushThatAHookDeclinesIsRefusedAndNotRepeated(t *testing.T) {
+	r := newRepository(t)
+	hash := r.push("first", nil)
+	if err := os.WriteFile(filepath.Join(r.bare, "hooks", "update"), []byte("#!/bin/sh\necho x >> asked\nexit 1\n"), 0o777); err != nil {
+		t.Fatal(err)
+	}
+	m := openMirror(t, Remote{URL: r.serve(), Token: goodToken})
+	if err := m.PutNote(t.Context(), hash, "x"); !errors.Is(err, ErrRefused) {
+		t.Errorf("the error is %v", err)
+	}
+	asked, err := os.ReadFile(filepath.Join(r.bare, "asked"))
+	if err != nil || string(asked) != "x\n" {
+		t.Errorf("the hook was asked %q, %v", asked, err)
+	}
+}
+
+func TestALockThatSomebodyLeftIsNamed(t *testing.T) {
+	r := newRepository(t)
+	hash := r.push("first", nil)
+	lock := filepath.Join(r.bare, "refs/notes/cloakwork.lock")
+	if err := errors.Join(os.MkdirAll(filepath.Dir(lock), 0o777), os.WriteFile(lock, nil, 0o666)); err != nil {
+		t.Fatal(err)
+	}
+	m := openMirror(t, Remote{URL: r.bare})
+	if err := m.PutNote(t.Context(), hash, "x"); err == nil || !strings.Contains(err.Error(), lock) {
+		t.Errorf("the error is %v", err)
 	}
 }

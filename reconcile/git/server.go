@@ -117,7 +117,7 @@ func (s *server) refs(ctx context.Context) (refs, error) {
 	return r, nil
 }
 
-func (s *server) copy(ctx context.Context, into *filesystem.Storage, want plumbing.Hash, has []plumbing.Hash) error {
+func (s *server) copy(ctx context.Context, into *filesystem.Storage, want plumbing.Hash, has []plumbing.Hash) (err error) {
 	session, offered, err := s.fetching(ctx)
 	if err != nil {
 		return s.explain(ctx, err)
@@ -130,10 +130,22 @@ func (s *server) copy(ctx context.Context, into *filesystem.Storage, want plumbi
 	}
 	request.Wants = []plumbing.Hash{want}
 	request.Haves = recent(into, has)
+	w, err := into.PackfileWriter()
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if wrong := w.Close(); err == nil && wrong != nil {
+			err = fmt.Errorf("index what was received: %w", wrong)
+		} else if err == nil && into.HasEncodedObject(want) != nil {
+			err = fmt.Errorf("the server sent a pack without commit %s", want)
+		}
+	}()
 	answer, err := session.UploadPack(ctx, request)
 	if err != nil {
 		return s.explain(ctx, err)
 	}
+	defer answer.Close()
 	var pack io.Reader = answer
 	switch {
 	case request.Capabilities.Supports(capability.Sideband64k):
@@ -141,11 +153,8 @@ func (s *server) copy(ctx context.Context, into *filesystem.Storage, want plumbi
 	case request.Capabilities.Supports(capability.Sideband):
 		pack = sideband.NewDemuxer(sideband.Sideband, answer)
 	}
-	if err := errors.Join(packfile.UpdateObjectStorage(into, pack), answer.Close()); err != nil {
+	if _, err := io.Copy(w, pack); err != nil {
 		return s.explain(ctx, fmt.Errorf("receive pack: %w", err))
-	}
-	if into.HasEncodedObject(want) != nil {
-		return s.explain(ctx, fmt.Errorf("the server sent a pack without commit %s", want))
 	}
 	return nil
 }
@@ -200,6 +209,11 @@ func (s *server) move(ctx context.Context, from *filesystem.Storage, name plumbi
 		}
 		return errMoved
 	}
+	for _, report := range []string{"command error", "unpack error"} { // go-git has no types for them
+		if strings.HasPrefix(err.Error(), report) {
+			return fmt.Errorf("%w: %s", ErrRefused, err)
+		}
+	}
 	return s.explain(ctx, err)
 }
 
@@ -214,11 +228,11 @@ func (s *server) explain(ctx context.Context, err error) error {
 	case errors.Is(err, transport.ErrEmptyRemoteRepository):
 		return ErrEmpty
 	case errors.Is(err, transport.ErrAuthenticationRequired) && s.auth == nil:
-		return fmt.Errorf("%w: it asks for some, and none are set", ErrRefused)
+		return fmt.Errorf("%w: it asks for credentials, and none are set", ErrRefused)
 	case errors.Is(err, transport.ErrAuthenticationRequired):
-		return fmt.Errorf("%w: 401", ErrRefused)
+		return fmt.Errorf("%w the credentials: 401", ErrRefused)
 	case errors.Is(err, transport.ErrAuthorizationFailed):
-		return fmt.Errorf("%w: 403", ErrRefused)
+		return fmt.Errorf("%w: 403: these credentials may not do that here", ErrRefused)
 	case errors.Is(err, transport.ErrRepositoryNotFound):
 		return ErrNotFound
 	case errors.As(err, &status):

@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/go-git/go-billy/v5"
 	"github.com/go-git/go-billy/v5/osfs"
 	"github.com/go-git/go-git/v5/plumbing"
 	"github.com/go-git/go-git/v5/plumbing/cache"
@@ -35,7 +36,7 @@ const (
 
 // openStore opens a bare repository for one purpose: go-git's storage belongs to one goroutine, and lists the packs once.
 func openStore(dir string) *filesystem.Storage {
-	return filesystem.NewStorageWithOptions(osfs.New(dir), cache.NewObjectLRU(cacheSize), filesystem.Options{LargeObjectThreshold: largeObject})
+	return open(osfs.New(dir))
 }
 
 // openShared opens the repository of a checkout, whose own part (HEAD, index) may stand apart from what it shares with
@@ -44,11 +45,20 @@ func openShared(own, shared string) *filesystem.Storage {
 	if own == shared {
 		return openStore(own)
 	}
-	both := dotgit.NewRepositoryFilesystem(osfs.New(own), osfs.New(shared))
-	return filesystem.NewStorageWithOptions(both, cache.NewObjectLRU(cacheSize), filesystem.Options{LargeObjectThreshold: largeObject})
+	return open(dotgit.NewRepositoryFilesystem(osfs.New(own), osfs.New(shared)))
 }
 
-// begin makes an empty mirror in the place of whatever is there.
+func open(folder billy.Filesystem) *filesystem.Storage {
+	return filesystem.NewStorageWithOptions(folder, cache.NewObjectLRU(cacheSize), filesystem.Options{
+		LargeObjectThreshold: largeObject,
+		AlternatesFS:         osfs.New("/"), // a clone made with --shared or --reference names other repositories
+	})
+}
+
+// marker is a file that only a mirror has: a folder without it, which somebody named by mistake, is never emptied.
+const marker = "cloakwork-mirror"
+
+// begin makes an empty mirror in the place of the one that is there.
 func (m *Mirror) begin() error {
 	if err := os.MkdirAll(m.dir, 0o700); err != nil {
 		return err
@@ -60,13 +70,19 @@ func (m *Mirror) begin() error {
 	if err != nil {
 		return err
 	}
-	if len(entries) > 0 && !looksLikeMirror(entries) {
-		return fmt.Errorf("folder %s holds something else than a git mirror", m.dir)
+	if len(entries) > 0 && !slices.ContainsFunc(entries, func(e fs.DirEntry) bool { return e.Name() == marker }) {
+		return fmt.Errorf("folder %s holds something else than a mirror of ours", m.dir)
 	}
 	for _, e := range entries {
+		if e.Name() == marker {
+			continue
+		}
 		if err := os.RemoveAll(filepath.Join(m.dir, e.Name())); err != nil {
 			return err
 		}
+	}
+	if err := os.WriteFile(filepath.Join(m.dir, marker), []byte("This folder may be emptied at any time: it is a copy of a git repository.\n"), 0o600); err != nil {
+		return err
 	}
 	for _, folder := range []string{"objects/pack", "objects/info", "refs/heads", "refs/notes"} {
 		if err := os.MkdirAll(filepath.Join(m.dir, folder), 0o700); err != nil {
@@ -78,19 +94,6 @@ func (m *Mirror) begin() error {
 		return err
 	}
 	return writeFile(filepath.Join(m.dir, "HEAD"), "ref: refs/heads/main\n")
-}
-
-// looksLikeMirror keeps us from emptying a folder that somebody named by mistake.
-func looksLikeMirror(entries []fs.DirEntry) bool {
-	for _, e := range entries {
-		switch name := e.Name(); {
-		case slices.Contains([]string{"HEAD", "config", "objects", "refs", "shallow", "packed-refs", "description", "hooks", "info", "branches", "logs", "gc.log", "gc.pid"}, name):
-		case strings.HasSuffix(name, ".lock"):
-		default:
-			return false
-		}
-	}
-	return true
 }
 
 // damage says what is wrong with the mirror's folder; fs.ErrNotExist where there is none. It reads each pack once, and
@@ -184,7 +187,7 @@ func checkCommit(store *filesystem.Storage, hash plumbing.Hash) error {
 			case e.Mode == filemode.Dir:
 				next = append(next, e.Hash)
 			default:
-				if _, err := store.EncodedObjectSize(e.Hash); err != nil {
+				if _, err := sizeOf(store, e.Hash); err != nil {
 					return fmt.Errorf("read %s: %w", e.Name, err)
 				}
 			}
@@ -194,8 +197,11 @@ func checkCommit(store *filesystem.Storage, hash plumbing.Hash) error {
 	return nil
 }
 
-// sweep removes what a process left that was killed while it wrote.
+// sweep removes what a process left in a mirror that was killed while it wrote.
 func (m *Mirror) sweep() {
+	if _, err := os.Stat(filepath.Join(m.dir, marker)); err != nil {
+		return
+	}
 	for _, pattern := range []string{"objects/pack/tmp_*", "*.lock", "refs/*/*.lock", "refs/*/*/*.lock"} {
 		left, _ := filepath.Glob(filepath.Join(m.dir, pattern))
 		for _, path := range left {
@@ -301,7 +307,34 @@ func writePack(into, from *filesystem.Storage, objects []plumbing.Hash) (sum plu
 		return sum, err
 	}
 	defer func() { err = errors.Join(err, w.Close()) }()
-	return packfile.NewEncoder(w, from, false).Encode(objects, deltaWindow)
+	return packfile.NewEncoder(w, everywhere{from}, false).Encode(objects, deltaWindow)
+}
+
+// everywhere finds objects also in the repositories that a shared clone borrows from, where go-git looks for whole
+// objects only.
+type everywhere struct {
+	*filesystem.Storage
+}
+
+func (s everywhere) DeltaObject(t plumbing.ObjectType, h plumbing.Hash) (plumbing.EncodedObject, error) {
+	o, err := s.Storage.DeltaObject(t, h)
+	if errors.Is(err, plumbing.ErrObjectNotFound) {
+		return s.EncodedObject(t, h)
+	}
+	return o, err
+}
+
+// sizeOf is an object's size, without its contents where they needn't be read for that.
+func sizeOf(store *filesystem.Storage, h plumbing.Hash) (int64, error) {
+	size, err := store.EncodedObjectSize(h)
+	if !errors.Is(err, plumbing.ErrObjectNotFound) {
+		return size, err
+	}
+	o, err := everywhere{store}.EncodedObject(plumbing.AnyObject, h)
+	if err != nil {
+		return 0, err
+	}
+	return o.Size(), nil
 }
 
 // tips is what the mirror's references stand at.
@@ -323,13 +356,16 @@ func tips(store *filesystem.Storage) []plumbing.Hash {
 // moveRef sets a reference as git itself does: it writes NAME.lock, which must not exist, and renames it. With old
 // given it is errMoved where the reference isn't there.
 func moveRef(dir string, store *filesystem.Storage, name plumbing.ReferenceName, old *plumbing.Hash, new plumbing.Hash) (err error) {
+	if err := name.Validate(); err != nil { // a server may call its branches what it likes
+		return fmt.Errorf("reference %q: %w", name, err)
+	}
 	path := filepath.Join(dir, filepath.FromSlash(string(name)))
 	if err := os.MkdirAll(filepath.Dir(path), 0o777); err != nil {
 		return err
 	}
 	lock, err := os.OpenFile(path+".lock", os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o666)
 	if errors.Is(err, fs.ErrExist) {
-		return fmt.Errorf("%s is locked: %w", name, errMoved)
+		return fmt.Errorf("%w: %s.lock is there", errMoved, path)
 	}
 	if err != nil {
 		return err

@@ -6,13 +6,15 @@ import (
 	"runtime"
 	"strings"
 	"testing"
+
+	"github.com/go-git/go-git/v5/plumbing"
 )
 
 func TestAHundredFetchesLeaveFewPacksAndLoseNothing(t *testing.T) {
 	r := newRepository(t)
 	symlink(t, r, "realms", "link") // go-git's own repacking stumbles over links and submodules
 	hashes := []string{r.push("first", fill("realms", 50))}
-	m := open(t, Remote{URL: r.serve(), Token: goodToken})
+	m := openMirror(t, Remote{URL: r.serve(), Token: goodToken})
 	fetch(t, m)
 	var heap [101]uint64
 	for i := 1; i <= 100; i++ {
@@ -60,5 +62,14 @@ func TestAHundredFetchesLeaveFewPacksAndLoseNothing(t *testing.T) {
 	}
 	if left, _ := filepath.Glob(filepath.Join(m.dir, "objects/pack/tmp_*")); len(left) > 0 {
 		t.Errorf("left behind: %s", strings.Join(left, " "))
+	}
+}
+
+func TestAServerCantWriteOutsideTheMirrorByTheNameOfABranch(t *testing.T) {
+	dir := t.TempDir()
+	for _, name := range []plumbing.ReferenceName{"refs/heads/../../../sly", "/sly", "../sly", "refs/heads/.lock", ""} {
+		if err := moveRef(filepath.Join(dir, "mirror"), openStore(dir), name, nil, plumbing.NewHash(strings.Repeat("1", 40))); err == nil {
+			t.Errorf("%q was written", name)
+		}
 	}
 }

@@ -285,7 +285,7 @@ func (e *entry) measure() error {
 		return nil
 	}
 	return e.tree.with(func(store *filesystem.Storage) (err error) {
-		e.size, err = store.EncodedObjectSize(e.hash)
+		e.size, err = sizeOf(store, e.hash)
 		return err
 	})
 }

@@ -40,7 +40,7 @@ func TestTreeIsAFileSystem(t *testing.T) {
 	hash := r.push("first", map[string]string{
 		"realms/acme.yaml": "a: 1\n", "realms/deeper/x": "x", "base/one.yaml": "one", "empty": "", "realms.yaml": "sorts before realms/ in git",
 	})
-	m := open(t, Remote{URL: r.bare})
+	m := openMirror(t, Remote{URL: r.bare})
 	fetch(t, m)
 	tree, err := m.Tree(hash)
 	if err != nil {
@@ -80,7 +80,7 @@ func TestASymlinkOutOfTheTreeIsAnErrorThatSaysSo(t *testing.T) {
 	symlink(t, r, "circle-a", "circle-b")
 	symlink(t, r, "nowhere", "dangling")
 	hash := r.push("first", map[string]string{"realms/a": "1"})
-	m := open(t, Remote{URL: r.bare})
+	m := openMirror(t, Remote{URL: r.bare})
 	fetch(t, m)
 	tree, err := m.Tree(hash)
 	if err != nil {
@@ -119,7 +119,7 @@ func TestASubmoduleIsAnEmptyFolder(t *testing.T) {
 	git(t, r.work, "update-index", "--add", "--cacheinfo", "160000,"+git(t, r.work, "rev-parse", "HEAD")+",vendor/sub")
 	git(t, r.work, "commit", "-q", "-m", "submodule")
 	git(t, r.work, "push", "-q", "origin", "main")
-	m := open(t, Remote{URL: r.bare})
+	m := openMirror(t, Remote{URL: r.bare})
 	f := fetch(t, m)
 	tree, err := m.Tree(f.Head.Hash)
 	if err != nil {
@@ -144,7 +144,7 @@ func TestALargeFileIsStreamed(t *testing.T) {
 	}
 	big = nil
 	hash := r.push("first", nil)
-	m := open(t, Remote{URL: r.serve(), Token: goodToken})
+	m := openMirror(t, Remote{URL: r.serve(), Token: goodToken})
 	fetch(t, m)
 	tree, err := m.Tree(hash)
 	if err != nil {
@@ -178,7 +178,7 @@ func TestALargeFileIsStreamed(t *testing.T) {
 func TestATreeStaysGoodWhileTheMirrorFetchesAndMergesPacks(t *testing.T) {
 	r := newRepository(t)
 	hash := r.push("first", fill("realms", 10))
-	m := open(t, Remote{URL: r.bare})
+	m := openMirror(t, Remote{URL: r.bare})
 	fetch(t, m)
 	tree, err := m.Tree(hash)
 	if err != nil {
