@@ -280,6 +280,7 @@ func (w *walker) settings(r *Realm, spec map[string]any, o Object, start Origin)
 	}
 	if limits, ok := spec["limits"].(map[string]any); ok {
 		r.Limits.Origin = at("limits")
+		w.origins["limits"] = r.Limits.Origin
 		w.limit(&r.Limits.Deletes, limits, "deletes", r, o, at)
 		w.limit(&r.Limits.Changes, limits, "changes", r, o, at)
 		risks, _ := limits["risks"].(map[string]any)

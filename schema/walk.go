@@ -157,6 +157,9 @@ func (w *walker) key(f *form, s *ast.StructLit, label string, start Origin, name
 			return nil, start, false
 		}
 		at = w.document.label(m, start)
+		if at.Line < start.Line { // a YAML merge keeps the place of the name that it overrides
+			at = w.document.at(m.Value, start)
+		}
 		v, input, isText := w.scalarText(m.Value)
 		switch o := w.document.at(m.Value, at); {
 		case !isText:
