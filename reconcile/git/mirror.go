@@ -1,8 +1,8 @@
 // Package git keeps a copy of a repository's branch on disk and reads its commits.
 //
 // A Mirror fetches; it opens any commit's tree as an fs.FS, tells whether one commit descends from another, and reads
-// and writes git notes. What was fetched once stays readable: through force pushes, a vanished branch, and a remote that is away.
-// No git binary is needed.
+// and writes git notes. What was fetched once stays readable: through force pushes, a vanished branch, and a remote that
+// is away. No git binary is needed.
 package git
 
 import (
@@ -29,7 +29,7 @@ import (
 var (
 	ErrNoBranch    = errors.New("no such branch")                          // vanished, or misspelt
 	ErrEmpty       = errors.New("the repository is empty")                 // push a first commit
-	ErrRefused     = errors.New("the server refuses the credentials")      // or asks for some
+	ErrRefused     = errors.New("the server refuses")                      // the credentials, or what they may not do; the text says which
 	ErrNotFound    = errors.New("no such repository")                      // or not visible to this user
 	ErrUnreachable = errors.New("the git server can't be reached")         // down, cut off, or answers nonsense
 	ErrUnknown     = errors.New("the commit isn't known")                  // never fetched, or cut off by a shallow history

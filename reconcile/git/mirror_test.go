@@ -157,8 +157,8 @@ func TestWrongTokenIsRefusedAndNeverShown(t *testing.T) {
 				t.Fatal(err)
 			}
 			_, err = m.Fetch(t.Context())
-			if !errors.Is(err, ErrRefused) {
-				t.Errorf("the error is %v", err)
+			if want := "fetch " + strings.TrimSuffix(url, ".git") + ": the server refuses the credentials: 401"; !errors.Is(err, ErrRefused) || name != "none" && err.Error() != want {
+				t.Errorf("the error is %v, want %s", err, want)
 			}
 			noteErr := m.PutNote(t.Context(), strings.Repeat("a", 40), "x")
 			if !errors.Is(noteErr, ErrRefused) {
@@ -419,6 +419,10 @@ func TestDescendsFollowsEveryParent(t *testing.T) {
 		if _, err := m.Descends(pair[0], pair[1]); !errors.Is(err, ErrUnknown) {
 			t.Errorf("with an unknown commit the error is %v", err)
 		}
+	}
+	before, err := m.Before(head, 2)
+	if err != nil || len(before) != 2 || before[0].Subject != "merge" || before[1].Hash != left {
+		t.Errorf("before the head the branch was at %v, %v", before, err)
 	}
 	if _, err := m.Tree(strings.Repeat("1", 40)); !errors.Is(err, ErrUnknown) {
 		t.Errorf("of an unknown commit's tree the error is %v", err)
