@@ -44,7 +44,7 @@ type Pass struct {
 	Descends func(a, b string) (bool, error)
 
 	AllowRealmDeletion bool
-	Report             func(drift.Report) // told of drift before it is corrected, and of the end; may be nil
+	Report             func(drift.Report) // told of drift and of other changes before they are made, and of the end; may be nil
 	Log                *slog.Logger
 }
 
@@ -109,6 +109,8 @@ func (w *work) run(ctx context.Context) error {
 		if drift.Drifts(changes) {
 			conclude(w.report, w.Mode, nil)
 			w.tell()
+		} else {
+			w.begin(todo...)
 		}
 		if err := w.apply(ctx, todo); err != nil {
 			return err
@@ -133,6 +135,12 @@ func unfinished(changes []drift.Change) error {
 		}
 	}
 	return nil
+}
+
+// begin says what is about to be changed.
+func (w *work) begin(changes ...drift.Change) {
+	w.report.Verdict, w.report.Says = drift.Progressing, drift.Sentence("applying: "+drift.SayChanges(changes))
+	w.tell()
 }
 
 func (w *work) tell() {
@@ -218,6 +226,7 @@ func (w *work) realmItself(ctx context.Context) (done bool, err error) {
 		w.report.Problems = problems
 		return true, &Blocked{Why: problems[0].String()}
 	}
+	w.begin(w.compare()...)
 	if err := w.realm.Create(ctx, w.Want.State[schema.RealmAddress]); err != nil {
 		return true, err
 	}
@@ -253,6 +262,7 @@ func (w *work) renamedRealm(ctx context.Context) (realm.Live, error) {
 		if err := checkLimits(w.Want.Limits, w.report.Changes, 1); err != nil {
 			return live, err
 		}
+		w.begin(change)
 		if err := former.Rename(ctx, w.Want.Ref.Realm); err != nil {
 			return live, err
 		}
@@ -285,6 +295,7 @@ func (w *work) removeRealm(ctx context.Context) error {
 	if err := checkLimits(w.Want.Limits, w.report.Changes, len(w.ledger.Owned)); err != nil {
 		return err
 	}
+	w.begin(change)
 	if err := w.realm.Remove(ctx); err != nil {
 		return err
 	}
@@ -320,7 +331,12 @@ func (w *work) compare() []drift.Change {
 			want[a] = o
 		}
 	}
-	changes := drift.Compare(w.Facts, w.base, w.owned, want, w.live.State)
+	base, have := w.base, w.live.State
+	if base != nil {
+		base = realm.Renamed(base, w.renames(want, base))
+	}
+	have = realm.Renamed(have, w.renames(want, have))
+	changes := drift.Compare(w.Facts, base, w.owned, want, have)
 	for i, c := range changes {
 		if c.Op == drift.Delete && c.Cause == drift.Unknown { // what was declared can't be read, but what was ours is known
 			changes[i].Cause = drift.FromCommit
@@ -332,6 +348,12 @@ func (w *work) compare() []drift.Change {
 	return slices.DeleteFunc(changes, func(c drift.Change) bool { return realm.ReadOnly(w.Want.Ref.Realm, c.Address) })
 }
 
+// renames are those that the manifests declare of what stands in a state under a former name.
+func (w *work) renames(want, in schema.State) []drift.Change {
+	nothing := func(schema.Address) bool { return false }
+	return slices.DeleteFunc(drift.Compare(w.Facts, nil, nothing, want, in), func(c drift.Change) bool { return c.Op != drift.Rename })
+}
+
 // owned tells what may be removed: what the ledger holds, and strangers in lists that are complete as declared.
 func (w *work) owned(a schema.Address) bool {
 	if strings.Contains(string(a), "#") {
@@ -339,7 +361,10 @@ func (w *work) owned(a schema.Address) bool {
 	}
 	o := w.live.State[a]
 	o.Address = a
-	if realm.Builtin(w.Want.Ref.Realm, o) || realm.Released(a) {
+	if realm.Builtin(w.Want.Ref.Realm, o) || realm.Released(a) || realm.IsLinks(a) && len(realm.Targets(o)) == 0 {
+		return false // there is nothing to remove, or nothing that may be
+	}
+	if realm.IsLinks(a) && len(realm.Targets(o)) == 0 { // an owner always has the set; with nothing in it nothing is left to remove
 		return false
 	}
 	if w.Account.Realm == w.Want.Ref.Realm && a == schema.Join(schema.RealmAddress, "clients", w.Account.ClientID) {

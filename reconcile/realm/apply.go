@@ -308,15 +308,15 @@ func (a *application) item(ctx context.Context, address schema.Address) ([]strin
 	return append(append(parent, strings.Split(k.Path, "/")...), id), nil
 }
 
-// id is the server's identifier of an object, asked for where the answer to its creation didn't tell.
+// id is the server's identifier of an object.
 func (a *application) id(ctx context.Context, address schema.Address) (string, error) {
 	a.mu.Lock()
-	id, known := a.ids[address]
+	id := a.ids[address]
 	a.mu.Unlock()
 	if id != "" {
 		return id, nil
 	}
-	if !known || address.Kind() != "roles" {
+	if address.Kind() != "roles" { // roles are read where they are needed, and the answer to their creation tells no id
 		return "", fmt.Errorf("%s isn't there", address)
 	}
 	path := []string{"roles", address.Name()}

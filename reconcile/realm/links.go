@@ -3,6 +3,7 @@ package realm
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -60,6 +61,51 @@ func targetsAt(kind string, at []string, names []any) []schema.Address {
 		}
 	}
 	return targets
+}
+
+// Renamed is a state whose links call what they lead to by its name after the renames: Keycloak holds links by id, so that
+// they follow what is renamed or moved by themselves.
+func Renamed(s schema.State, renames []drift.Change) schema.State {
+	now := func(target schema.Address) schema.Address {
+		for _, r := range renames {
+			if target.Within(r.From) {
+				target = target.Moved(r.From, r.Address)
+			}
+		}
+		return target
+	}
+	s = maps.Clone(s)
+	for a, o := range s {
+		if IsLinks(a) {
+			o.Fields = renamedLinks(a.Kind(), nil, o.Fields, now).(map[string]any)
+			s[a] = o
+		}
+	}
+	return s
+}
+
+func renamedLinks(kind string, at []string, v any, now func(schema.Address) schema.Address) any {
+	switch v := v.(type) {
+	case []any:
+		names := make([]any, len(v))
+		for i, target := range targetsAt(kind, at, v) {
+			if names[i] = now(target).Name(); kind == "defaultGroups" {
+				names[i] = drift.GroupPath(now(target))
+			}
+		}
+		return names
+	case map[string]any:
+		renamed := map[string]any{}
+		for key, nested := range v {
+			name := key
+			if kind == "clientRoles" && len(at) == 1 || len(at) == 2 { // clientRoles.CLIENT, composites.client.CLIENT
+				name = now(schema.Join(schema.RealmAddress, "clients", key)).Name()
+			}
+			renamed[name] = renamedLinks(kind, append(slices.Clip(at), key), nested, now)
+		}
+		return renamed
+	}
+	return v
 }
 
 // Dangling are the references that lead nowhere: to what neither the manifests declare nor the server has. Keycloak
@@ -205,6 +251,9 @@ func (a *application) changeLinks(ctx context.Context, l linking, targets []sche
 		var roles []map[string]any
 		for _, t := range group {
 			id, err := a.id(ctx, t)
+			if !add && keycloak.IsNotFound(err) {
+				continue // the role is gone, and the link with it
+			}
 			if err != nil {
 				return err
 			}
