@@ -24,8 +24,8 @@ test: deps ## run all tests on a real Keycloak, except those of test-forge
 test-forge: deps ## run the tests on a real forge, which is built first (minutes, the first time)
 	$(WITH) go test -timeout 20m ./drift/status/forgetest
 
-demo: deps ## see a realm follow its repository, on a Keycloak of its own
-	go run ./cmd/demo
+demo: deps ## see a realm follow its repository, on a Keycloak of its own (FORGE=gitea, KEEP=1)
+	@CGO_ENABLED=0 go build -trimpath -o bin/demo ./cmd/demo && exec bin/demo
 
 generate: deps ## write the CUE definitions of a Keycloak version from its classes (KEYCLOAK=26.7.3)
 	go run ./schema/generate -version $(KEYCLOAK)
