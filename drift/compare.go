@@ -125,6 +125,15 @@ func GroupAt(path string) schema.Address {
 	return a
 }
 
+// GroupPath is the path of a group as Keycloak writes it, the inverse of GroupAt.
+func GroupPath(a schema.Address) string {
+	path := ""
+	for ; a.Kind() == "groups"; a = a.Parent() {
+		path = "/" + strings.ReplaceAll(a.Name(), "/", "~/") + path
+	}
+	return path
+}
+
 // move makes the live subtree at from stand at to, as the rename will.
 func (c *comparison) move(from, to schema.Address) {
 	for a, o := range maps.Clone(c.have) {
