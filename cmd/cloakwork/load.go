@@ -34,14 +34,17 @@ func (c *cli) options() (schema.Options, error) {
 // --server is its name.
 func (c *cli) load(fsys fs.FS, paths []string, prefix string, o schema.Options) schema.Declared {
 	o.Paths = paths
+	if o.Server == "" {
+		o.Server = nameless
+	}
 	declared := schema.Load(fsys, o)
-	if names := servers(declared); o.Server == "" && slices.Contains(names, "") {
+	if names := servers(declared); slices.Contains(names, nameless) {
 		o.Server = "default"
 		if u, err := url.Parse(c.flags.server); err == nil && u.Hostname() != "" {
 			o.Server = u.Hostname()
 		}
-		if len(names) == 2 {
-			o.Server = names[1]
+		if names = slices.DeleteFunc(names, func(n string) bool { return n == nameless }); len(names) == 1 {
+			o.Server = names[0]
 		}
 		declared = schema.Load(fsys, o)
 	}
@@ -55,7 +58,10 @@ func (c *cli) load(fsys fs.FS, paths []string, prefix string, o schema.Options) 
 	return placed(declared, prefix)
 }
 
-// servers are the names of the servers that something is declared for, in order; "" is one that isn't named.
+// nameless stands for the server of what names none, until all that is named is known. No manifest can spell it.
+const nameless = "\x00"
+
+// servers are the names of the servers that something is declared for, in order.
 func servers(d schema.Declared) []string {
 	var names []string
 	for ref := range d.Realms {

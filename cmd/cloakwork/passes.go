@@ -42,7 +42,10 @@ func (c *cli) passes(ctx context.Context, args []string, mode reconcile.Mode) (r
 		report, err := c.watched(ctx, p)
 		reports = append(reports, report)
 		failed = failed || err != nil
-		if err := c.print(report, err); err != nil {
+		if blocking := schema.Blocking(p.Problems, ref); len(blocking) > 0 && c.flags.output == "text" { // they have been printed
+			fmt.Fprintf(c.errs, "%s %s is left as it is, because of %s in its manifests\n", c.paintErrs("error", "error:"),
+				drift.Escape(ref.String()), count(len(blocking), "problem"))
+		} else if err := c.print(report); err != nil {
 			return reports, true, err
 		}
 		if ctx.Err() != nil {
@@ -86,26 +89,15 @@ func (c *cli) watched(ctx context.Context, p reconcile.Pass) (drift.Report, erro
 	return p.Run(ctx)
 }
 
-// print writes a report, where reports are written one by one. What blocks a realm in its manifests has been said already.
-func (c *cli) print(r drift.Report, err error) error {
+// print writes a report, where reports are written one by one.
+func (c *cli) print(r drift.Report) error {
 	switch c.flags.output {
 	case "json":
+		return nil
 	case "markdown":
 		return drift.Markdown(c.out, []drift.Report{r})
-	default:
-		if blocked(r) {
-			fmt.Fprintf(c.errs, "%s %s/%s is left as it is, because of %s in its manifests\n", c.paintErrs("error", "error:"),
-				drift.Escape(r.Server), drift.Escape(r.Realm), count(len(r.Problems), "problem"))
-			return nil
-		}
-		return drift.Text(c.out, r, c.paint)
 	}
-	return nil
-}
-
-// blocked tells whether the pass ended before it began: nothing was observed.
-func blocked(r drift.Report) bool {
-	return r.Verdict == drift.Blocked && len(r.Problems) > 0 && r.Objects == 0 && len(r.Changes) == 0
+	return drift.Text(c.out, r, c.paint)
 }
 
 // printAll writes the reports, where they are written as one.

@@ -67,9 +67,12 @@ func (c *cli) root() *cobra.Command {
 		Long: "Cloakwork reads manifests of Keycloak realms, shows how a server differs from them, and makes it as declared.\n\n" +
 			"Every flag can be given as an environment variable: --server-name is CLOAKWORK_SERVER_NAME. The connection also\n" +
 			"takes KEYCLOAK_URL, KEYCLOAK_USER, KEYCLOAK_PASSWORD, KEYCLOAK_CLIENT_ID, KEYCLOAK_CLIENT_SECRET and KEYCLOAK_REALM.",
-		SilenceErrors:     true,
-		SilenceUsage:      true,
-		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error { return c.prepare(cmd) },
+		SilenceErrors:              true,
+		SuggestionsMinimumDistance: 2,
+		SilenceUsage:               true,
+		Args:                       cobra.ArbitraryArgs,
+		RunE:                       usage,
+		PersistentPreRunE:          func(cmd *cobra.Command, _ []string) error { return c.prepare(cmd) },
 	}
 	root.SetIn(c.in)
 	root.SetOut(c.out)
@@ -84,6 +87,18 @@ func (c *cli) root() *cobra.Command {
 	f.BoolVar(&c.flags.noColor, "no-color", false, "no colours, also on a terminal")
 	root.AddCommand(c.validate(), c.plan(), c.apply(), c.drift(), c.run(), c.version(), c.docs())
 	return root
+}
+
+// usage answers a command line without a verb.
+func usage(cmd *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return cmd.Help()
+	}
+	h := cmd.CommandPath() + " --help lists the verbs"
+	if near := cmd.SuggestionsFor(args[0]); len(near) > 0 {
+		h = "did you mean " + near[0] + "?"
+	}
+	return advise(h, "%q is not a verb", args[0])
 }
 
 // prepare reads the environment, and sets up what all verbs use.

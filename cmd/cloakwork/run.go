@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"fmt"
@@ -8,6 +9,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -15,6 +17,7 @@ import (
 	"github.com/robfig/cron/v3"
 	"github.com/spf13/cobra"
 
+	"github.com/cloakwork/cloakwork/drift"
 	"github.com/cloakwork/cloakwork/drift/status"
 	"github.com/cloakwork/cloakwork/reconcile"
 	"github.com/cloakwork/cloakwork/reconcile/git"
@@ -64,16 +67,21 @@ func (c *cli) control(ctx context.Context) error {
 		c.log.Info("keeping", "source", poll.Source, "server", c.flags.server)
 		return poll.Run(ctx)
 	}
-	reports, err := poll.Once(ctx)
-	bad := invalid() || ctx.Err() != nil
-	for _, r := range reports {
+	said := &said{}
+	poll.Told = said.add
+	_, err = poll.Once(ctx)
+	bad := ctx.Err() != nil
+	for _, r := range said.reports {
 		bad = bad || status.StateOf(r.Verdict) != status.Success
-		if printed := c.print(r, nil); printed != nil {
+		if printed := c.print(r); printed != nil {
 			return printed
 		}
 	}
-	if printed := c.printAll(reports); printed != nil {
+	if printed := c.printAll(said.reports); printed != nil {
 		return printed
+	}
+	if problem := invalid(); problem != nil && !bad && err == nil {
+		return problem
 	}
 	switch {
 	case err != nil:
@@ -84,8 +92,27 @@ func (c *cli) control(ctx context.Context) error {
 	return nil
 }
 
-// poll wires the loop. Invalid tells afterwards whether the manifests of the newest commit have problems.
-func (c *cli) poll(ctx context.Context) (p *reconcile.Poll, invalid func() bool, err error) {
+// said is the last report on each realm and commit, in order. A commit with a problem has one, and so has the last good
+// commit, which stays in force.
+type said struct {
+	mu      sync.Mutex
+	reports []drift.Report
+}
+
+func (s *said) add(r drift.Report) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.reports = slices.DeleteFunc(s.reports, func(o drift.Report) bool {
+		return o.Server == r.Server && o.Realm == r.Realm && o.Commit == r.Commit
+	})
+	s.reports = append(s.reports, r)
+	slices.SortStableFunc(s.reports, func(a, b drift.Report) int {
+		return cmp.Or(cmp.Compare(a.Server, b.Server), cmp.Compare(a.Realm, b.Realm))
+	})
+}
+
+// poll wires the loop. Invalid says afterwards what is wrong with the manifests of the newest commit.
+func (c *cli) poll(ctx context.Context) (p *reconcile.Poll, invalid func() error, err error) {
 	if c.flags.repository == "" {
 		return nil, nil, advise("give --repository URL", "no repository is given")
 	}
@@ -131,13 +158,13 @@ func (c *cli) poll(ctx context.Context) (p *reconcile.Poll, invalid func() bool,
 	if p.Source == "" {
 		p.Source = sourceName(git.Canonical(repository), "", path)
 	}
-	invalid = func() bool {
+	invalid = func() error {
 		head, ok := mirror.Head()
 		says, found := broken.Load(head.Hash)
-		if ok && found && c.flags.once {
-			c.complain(advise("mend it in a new commit", "commit %.7s: %s", head.Hash, says))
+		if !ok || !found {
+			return nil
 		}
-		return ok && found
+		return advise("mend it in a new commit", "commit %.7s: %s", head.Hash, says)
 	}
 	return p, invalid, nil
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"cmp"
 	"encoding/base64"
 	"encoding/json"
@@ -39,9 +40,14 @@ func (s *secrets) add(values ...string) {
 
 // forms are the spellings in which a value may come back.
 func forms(v string) []string {
-	quoted, _ := json.Marshal(v) // a string always can be
+	var quoted bytes.Buffer
+	e := json.NewEncoder(&quoted)
+	e.SetEscapeHTML(false)
+	_ = e.Encode(v) // a string always can be
+	html, _ := json.Marshal(v)
+	inner := func(b []byte) string { b = bytes.TrimSpace(b); return string(b[1 : len(b)-1]) }
 	return []string{
-		v, string(quoted[1 : len(quoted)-1]), url.QueryEscape(v), url.PathEscape(v),
+		v, inner(quoted.Bytes()), inner(html), url.QueryEscape(v), url.PathEscape(v),
 		base64.StdEncoding.EncodeToString([]byte(v)), base64.RawStdEncoding.EncodeToString([]byte(v)),
 		base64.URLEncoding.EncodeToString([]byte(v)), base64.RawURLEncoding.EncodeToString([]byte(v)),
 	}

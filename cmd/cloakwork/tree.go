@@ -160,10 +160,14 @@ func (c *cli) identify(t tree) (identity, error) {
 	return id, nil
 }
 
-// sourceName is the name of a path in a repository: the same whether a person or a controller applies it.
+// sourceName is the name of a path in a repository: the same whether a person applies it from a checkout that came by SSH
+// or a controller that fetches by HTTPS.
 func sourceName(origin, root, path string) string {
 	if origin == "" {
 		origin = "file://" + filepath.ToSlash(root)
+	}
+	for _, way := range []string{"https://", "http://", "ssh://"} {
+		origin = strings.TrimPrefix(origin, way)
 	}
 	if path == "." || path == "" {
 		return origin
