@@ -19,7 +19,8 @@ func (w *work) remember(ctx context.Context) error {
 	l := w.ledger
 	l.Server, l.RealmID, l.Source, l.Path, l.Environment = w.Want.Ref.Server, w.live.ID, w.Source, w.Path, w.Environment
 	l.Owned, l.Digest = w.wanted(), w.digest(w.Want)
-	if l.Digest == w.ledger.Digest && maps.Equal(l.Owned, w.ledger.Owned) {
+	named := w.ledger.Commit != "" || w.Commit == "" // what a changed tree applied has a commit now
+	if named && l.Digest == w.ledger.Digest && maps.Equal(l.Owned, w.ledger.Owned) {
 		return nil
 	}
 	if err := w.unmoved(ctx); err != nil {
