@@ -319,6 +319,11 @@ func (d *definitions) state(kind string, f *form, prefix string) {
 	}
 	for name, below := range f.fields {
 		switch {
+		case below.complete && below.elem != nil && below.elem.kind != nil:
+			k := d.kinds[below.elem.kind.Name]
+			k.Complete = append(k.Complete, kind)
+			slices.Sort(k.Complete)
+			d.kinds[k.Name] = k
 		case below.computed || below.unmanaged || holds(below.form, map[*form]bool{}):
 		case below.links:
 			k := d.kinds[name]

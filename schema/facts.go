@@ -4,10 +4,11 @@ import "strings"
 
 // Kind is what a definition's @kind attribute says: how objects of one kind are named, and where they stand.
 type Kind struct {
-	Name  string
-	In    []string // kinds of the objects that hold it, "realm" among them
-	Key   []string // fields that make its key; none for what its parent holds once
-	Links bool     // not an object: references that its parent holds, as one set
+	Name     string
+	In       []string // kinds of the objects that hold it, "realm" among them
+	Key      []string // fields that make its key; none for what its parent holds once
+	Links    bool     // not an object: references that its parent holds, as one set
+	Complete []string // of In, those in which a declared list of them holds no others
 }
 
 // Fact says how the values of one field behave. It is written beside the field in the CUE schema, as an attribute.
