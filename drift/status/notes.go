@@ -6,10 +6,11 @@ import (
 	"strings"
 )
 
-// Noter reads and replaces the git note of a commit; a commit without one has an empty note. A *git.Mirror is one.
+// Noter reads and edits the git note of a commit; a commit without one has an empty note. Edit is asked again where
+// another writer was first. A *git.Mirror is one.
 type Noter interface {
 	Note(ctx context.Context, commit string) (string, error)
-	PutNote(ctx context.Context, commit, text string) error
+	EditNote(ctx context.Context, commit string, edit func(text string) string) error
 }
 
 // Notes is the forge of a git server that has no commit statuses. A commit's note holds one line for each context, in
@@ -38,27 +39,20 @@ func (n Notes) Read(ctx context.Context, commit, context string) (Status, bool, 
 	return Status{}, false, nil
 }
 
-// Write puts a status's line in the place of the one that its context had. Where another writer changes the same note
-// at the same moment, one of the two lines may be missing until it is posted again.
+// Write puts a status's line in the place of the one that its context had.
 func (n Notes) Write(ctx context.Context, s Status) error {
 	s = Fit(s)
-	text, err := n.Notes.Note(ctx, s.Commit)
-	if err != nil {
-		return err
-	}
-	lines := []string{noteContext(s.Context) + ": " + string(s.State) + ": " + s.Says}
-	for line := range strings.Lines(text) {
-		line = strings.TrimRight(line, "\n")
-		if _, _, ours := parse(line, s.Context); !ours && line != "" {
-			lines = append(lines, line)
+	return n.Notes.EditNote(ctx, s.Commit, func(text string) string {
+		lines := []string{noteContext(s.Context) + ": " + string(s.State) + ": " + s.Says}
+		for line := range strings.Lines(text) {
+			line = strings.TrimRight(line, "\n")
+			if _, _, ours := parse(line, s.Context); !ours && line != "" {
+				lines = append(lines, line)
+			}
 		}
-	}
-	slices.Sort(lines)
-	after := strings.Join(slices.Compact(lines), "\n") + "\n"
-	if after == text {
-		return nil
-	}
-	return n.Notes.PutNote(ctx, s.Commit, after)
+		slices.Sort(lines)
+		return strings.Join(slices.Compact(lines), "\n") + "\n"
+	})
 }
 
 // parse takes a line apart where it is the line of this context.

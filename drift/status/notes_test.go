@@ -17,10 +17,15 @@ type pages struct {
 
 func (p *pages) Note(_ context.Context, commit string) (string, error) { return p.text[commit], p.err }
 
-func (p *pages) PutNote(_ context.Context, commit, text string) error {
-	p.text[commit] = text
-	p.puts++
-	return p.err
+func (p *pages) EditNote(_ context.Context, commit string, edit func(string) string) error {
+	if p.err != nil {
+		return p.err
+	}
+	if after := edit(p.text[commit]); after != p.text[commit] {
+		p.text[commit] = after
+		p.puts++
+	}
+	return nil
 }
 
 func TestANoteHoldsOneLineForEachContext(t *testing.T) {

@@ -66,14 +66,16 @@ func (p *Poster) Post(ctx context.Context, s Status) error {
 		if ok {
 			m.there = Fit(there)
 		}
-		if m.asked == "" {
+		if m.asked == "" && m.there.State != Pending {
 			m.asked = m.there.State
 		}
 		m.known = true
 	}
-	m.count(s.State, now)
+	if s.State != Pending { // which says nothing of how it will end
+		m.count(s.State, now)
+	}
 	if len(m.flips) >= calmFlips && m.drifts > 1 {
-		if now.Sub(m.posted) < calmPeriod {
+		if now.Sub(m.posted) < calmPeriod && m.there.State != Pending {
 			return nil
 		}
 		s.Says = cut(fmt.Sprintf("drifts repeatedly, %d times since %s; %s", m.drifts, m.since.Format("15:04"), s.Says), MaxSays)

@@ -45,17 +45,19 @@ func (m *Mirror) Note(ctx context.Context, commit string) (string, error) {
 	return text, m.wrap("read notes of", err)
 }
 
-// PutNote replaces the note of a commit at the remote. Where another writer is first it begins anew on what that one
-// wrote, so that notes of other commits are never lost; of two writers to one commit's note the last wins. It may be
-// repeated; the same text again changes nothing.
+// PutNote replaces the note of a commit at the remote, whatever it was. It may be repeated; the same text again changes
+// nothing.
 func (m *Mirror) PutNote(ctx context.Context, commit, text string) error {
+	return m.EditNote(ctx, commit, func(string) string { return text })
+}
+
+// EditNote makes a commit's note at the remote what edit makes of it; a commit without a note has an empty one. Where
+// another writer is first, edit is asked again about what that one wrote, so that nobody's words are lost.
+func (m *Mirror) EditNote(ctx context.Context, commit string, edit func(text string) string) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if !plumbing.IsHash(commit) {
 		return fmt.Errorf("write note: %q is no commit's hash", commit)
-	}
-	if text == "" || len(text) > maxNote {
-		return fmt.Errorf("write note: a note has 1 to %d bytes, not %d", maxNote, len(text))
 	}
 	err := errMoved
 	for try := 0; try < noteAttempts && errors.Is(err, errMoved); try++ {
@@ -66,7 +68,7 @@ func (m *Mirror) PutNote(ctx context.Context, commit, text string) error {
 			case <-time.After(time.Duration(rand.Int64N(int64(try) * int64(50*time.Millisecond)))):
 			}
 		}
-		err = m.putNote(ctx, commit, text)
+		err = m.editNote(ctx, commit, edit)
 	}
 	if err == nil {
 		m.tidy()
@@ -74,14 +76,22 @@ func (m *Mirror) PutNote(ctx context.Context, commit, text string) error {
 	return m.wrap("write notes of", err)
 }
 
-func (m *Mirror) putNote(ctx context.Context, commit, text string) error {
+func (m *Mirror) editNote(ctx context.Context, commit string, edit func(string) string) error {
 	store := openStore(m.dir)
 	old, err := m.fetchNotes(ctx, store)
 	if err != nil {
 		return err
 	}
-	if was, err := readNote(store, old, commit); err == nil && was == text {
+	was, err := readNote(store, old, commit)
+	if err != nil {
+		return err
+	}
+	text := edit(was)
+	switch {
+	case text == was:
 		return nil
+	case text == "" || len(text) > maxNote:
+		return fmt.Errorf("a note has 1 to %d bytes, not %d", maxNote, len(text))
 	}
 	draft := &draft{store: store}
 	var top plumbing.Hash

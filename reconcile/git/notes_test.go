@@ -105,6 +105,28 @@ func TestManyNotesOfOursAreReadByGit(t *testing.T) {
 	git(t, r.bare, "fsck", "--strict", "--no-dangling")
 }
 
+func TestTwoWritersOfOneNoteLoseNothing(t *testing.T) {
+	each(t, func(t *testing.T, r *repository, remote Remote) {
+		commit := r.push("first", nil)
+		mirrors := []*Mirror{openMirror(t, remote), openMirror(t, remote)}
+		var writers sync.WaitGroup
+		for w := range 4 {
+			writers.Go(func() {
+				for i := range 3 {
+					line := fmt.Sprintf("writer %d, line %d\n", w, i)
+					if err := mirrors[w%2].EditNote(t.Context(), commit, func(text string) string { return text + line }); err != nil {
+						t.Errorf("writer %d: %v", w, err)
+					}
+				}
+			})
+		}
+		writers.Wait()
+		if got := git(t, r.bare, "notes", "--ref=cloakwork", "show", commit); strings.Count(got, "\n")+1 != 12 {
+			t.Errorf("the note is\n%s", got)
+		}
+	})
+}
+
 func TestTwoWritersOfNotesLoseNothing(t *testing.T) {
 	each(t, func(t *testing.T, r *repository, remote Remote) {
 		r.push("first", nil)
