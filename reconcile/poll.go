@@ -4,12 +4,11 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"fmt"
 	"io/fs"
 	"log/slog"
-	"maps"
 	"math/rand/v2"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/robfig/cron/v3"
@@ -23,7 +22,7 @@ import (
 )
 
 // Poll is the loop over one source: it looks for new commits, keeps every declared realm as the newest good commit
-// declares it, and says so on the commit.
+// declares it, and says so on the commit. Its funcs may be called by several goroutines at a time.
 type Poll struct {
 	Mirror      *git.Mirror
 	Load        func(fs.FS) schema.Declared
@@ -34,31 +33,40 @@ type Poll struct {
 	Prefix      string                                     // of commit statuses
 	Interval    time.Duration                              // between two looks at the repository
 	Schedule    cron.Schedule                              // when to look for drift where a manifest names no schedule
-	Post        func(context.Context, status.Status) error // nil: nobody is told
-	Told        func(drift.Report)                         // nil, or told of every report
-	Log         *slog.Logger
+	Post        func(context.Context, status.Status) error // nil: nobody is told. What it refuses is posted again later
+	// Read is what the forge shows for a commit under a context. With it, what a process that was killed left pending on
+	// earlier commits is ended; it may be nil.
+	Read func(ctx context.Context, commit, context string) (status.Status, bool, error)
+	Told func(drift.Report) // nil, or told of every report
+	Log  *slog.Logger
 
 	AllowRealmDeletion bool
 
-	head     git.Commit // the last that was loaded
-	declared schema.Declared
-	realms   map[schema.RealmRef]*keep
+	head   git.Commit // the last that was taken up
+	realms map[schema.RealmRef]*keep
+
+	mu     sync.Mutex
+	unsaid []status.Status // what the forge refused, oldest first
 }
 
 // keep is what the loop knows of one realm between its passes. Nothing in it outlives the process: git, the ledger and the
 // realm are the memory.
 type keep struct {
-	want     *schema.Realm // of the last good commit
-	facts    schema.Declared
+	want     *schema.Realm // of the last good commit; nil where there is none
+	facts    schema.Facts
+	kinds    map[string]schema.Kind
 	commit   string
-	problems []schema.Problem // why a newer commit isn't in force
-	fresh    bool             // a commit that hasn't been tried
-	next     time.Time        // when to look again
-	failures int              // in a row
 	schedule cron.Schedule
+	problems []schema.Problem // why a newer commit isn't in force
+
+	fresh    bool      // there is a newer commit than at the last pass
+	begun    bool      // that this commit is being applied has been said
+	settled  bool      // nothing of ours is left pending on earlier commits
+	next     time.Time // when to look again
+	failures int       // in a row
 }
 
-// Run looks until the context ends. A pass under way then ends between two writes.
+// Run looks until the context ends. A pass under way then ends between two writes, and its last word is still posted.
 func (p *Poll) Run(ctx context.Context) error {
 	for {
 		_, err := p.Once(ctx)
@@ -88,10 +96,8 @@ func (p *Poll) wait(now time.Time) time.Duration {
 // Once looks for a new commit and passes over every realm that is due. Where git can't be reached, what was last good
 // stays in force, and the error is returned beside the reports.
 func (p *Poll) Once(ctx context.Context) ([]drift.Report, error) {
-	if p.realms == nil {
-		p.realms = map[schema.RealmRef]*keep{}
-	}
-	fetchErr := p.fetch(ctx)
+	p.sayAgain(ctx)
+	err := p.look(ctx)
 	now := time.Now()
 	var due []schema.RealmRef
 	for ref, k := range p.realms {
@@ -105,166 +111,41 @@ func (p *Poll) Once(ctx context.Context) ([]drift.Report, error) {
 	group.SetLimit(4)
 	for i, ref := range due {
 		group.Go(func() error {
-			reports[i] = p.pass(ctx, ref, p.realms[ref])
+			if ctx.Err() == nil {
+				reports[i] = p.pass(ctx, ref, p.realms[ref])
+			}
 			return nil
 		})
 	}
 	group.Wait()
-	return reports, fetchErr
-}
-
-// fetch takes up the newest commit. After an error all stays as it was.
-func (p *Poll) fetch(ctx context.Context) error {
-	fetched, err := p.Mirror.Fetch(ctx)
-	if err != nil {
-		if head, ok := p.Mirror.Head(); ok && p.head.Hash == "" {
-			return errors.Join(err, p.take(ctx, head)) // the last known commit, from the mirror
-		}
-		return err
-	}
-	if fetched.Rewritten {
-		p.Log.Warn("the history was rewritten; what is ours is known by the ledgers, not by it",
-			"before", short(fetched.Before), "head", short(fetched.Head.Hash))
-	}
-	if fetched.Head.Hash == p.head.Hash {
-		return nil
-	}
-	return p.take(ctx, fetched.Head)
-}
-
-// take loads a commit. A realm with a problem keeps the declaration of the last good commit in force.
-func (p *Poll) take(ctx context.Context, head git.Commit) error {
-	declared, err := p.load(head.Hash)
-	if err != nil {
-		return fmt.Errorf("read commit %s: %w", short(head.Hash), err)
-	}
-	p.Log.Info("new commit", "commit", short(head.Hash), "subject", drift.Sentence(head.Subject), "realms", len(declared.Realms),
-		"problems", len(declared.Problems))
-	p.head, p.declared = head, declared
-	p.post(ctx, p.validated(head.Hash, declared))
-	p.forget(declared)
-	for ref, want := range declared.Realms {
-		if blocking := schema.Blocking(declared.Problems, ref); len(blocking) > 0 {
-			p.hold(ref, blocking)
-			continue
-		}
-		p.realms[ref] = &keep{want: want, facts: declared, commit: head.Hash, fresh: true, schedule: p.schedule(want)}
-	}
-	if slices.ContainsFunc(declared.Problems, func(q schema.Problem) bool { return q.Realm == nil && !q.Warning }) {
-		for ref := range p.lastGood(head.Hash, nil) {
-			if _, kept := p.realms[ref]; !kept {
-				p.hold(ref, declared.Problems)
-			}
-		}
-	}
-	return nil
-}
-
-func (p *Poll) load(commit string) (schema.Declared, error) {
-	tree, err := p.Mirror.Tree(commit)
-	if err != nil {
-		return schema.Declared{}, err
-	}
-	if p.Path != "" && p.Path != "." {
-		if tree, err = fs.Sub(tree, p.Path); err != nil {
-			return schema.Declared{}, err
-		}
-	}
-	return p.Load(tree), nil
-}
-
-// forget lets go of realms that a good commit no longer declares: they stay as they are, and are nobody's business.
-func (p *Poll) forget(declared schema.Declared) {
-	if slices.ContainsFunc(declared.Problems, func(q schema.Problem) bool { return q.Realm == nil && !q.Warning }) {
-		return // a realm may be missing only because its file can't be read
-	}
-	maps.DeleteFunc(p.realms, func(ref schema.RealmRef, k *keep) bool {
-		_, still := declared.Realms[ref]
-		if !still {
-			p.Log.Info("no longer declared, and left as it is", "realm", ref)
-		}
-		return !still
-	})
-}
-
-// hold keeps the last good declaration of a realm in force and notes why a newer one isn't.
-func (p *Poll) hold(ref schema.RealmRef, problems []schema.Problem) {
-	k, ok := p.realms[ref]
-	if !ok {
-		k = &keep{}
-		if good, found := p.lastGood(p.head.Hash, &ref)[ref]; found {
-			k = good
-		}
-		p.realms[ref] = k
-	}
-	k.problems, k.fresh = problems, true
-}
-
-// far is how many commits back a good declaration is looked for.
-const far = 50
-
-// lastGood goes back in history to the newest commit whose manifests declare the realm without a problem; or, without a
-// realm, to the newest whose manifests can be read at all, for all realms in it.
-func (p *Poll) lastGood(from string, ref *schema.RealmRef) map[schema.RealmRef]*keep {
-	commits, err := p.Mirror.Before(from, far)
-	if err != nil {
-		p.Log.Warn("look for the last good commit", "error", err)
-	}
-	for _, c := range commits {
-		declared, err := p.load(c.Hash)
-		if err != nil {
-			p.Log.Warn("look for the last good commit", "commit", short(c.Hash), "error", err)
-			continue
-		}
-		found := map[schema.RealmRef]*keep{}
-		for r, want := range declared.Realms {
-			if (ref == nil || r == *ref) && len(schema.Blocking(declared.Problems, r)) == 0 {
-				found[r] = &keep{want: want, facts: declared, commit: c.Hash, schedule: p.schedule(want)}
-			}
-		}
-		if len(found) > 0 {
-			return found
-		}
-	}
-	return nil
-}
-
-func (p *Poll) schedule(want *schema.Realm) cron.Schedule {
-	if want.Schedule == "" {
-		return p.Schedule
-	}
-	schedule, err := cron.ParseStandard(want.Schedule)
-	if err != nil {
-		panic(err) // the schema has checked it
-	}
-	return schedule
+	return slices.DeleteFunc(reports, func(r drift.Report) bool { return r.Verdict == "" }), err
 }
 
 // pass makes one pass over a realm and posts what it says.
 func (p *Poll) pass(ctx context.Context, ref schema.RealmRef, k *keep) drift.Report {
-	context := p.Prefix + "/" + drift.Escape(ref.Server) + "/realm/" + drift.Escape(ref.Realm)
-	say := func(commit string, r drift.Report) {
-		p.post(ctx, status.Status{Commit: commit, Context: context, State: status.StateOf(r.Verdict), Says: r.Says})
-		if p.Told != nil {
-			p.Told(r)
-		}
-	}
-	fresh := k.fresh
-	k.fresh = false
 	var blocked drift.Report
-	if len(k.problems) > 0 && fresh {
+	if k.fresh && len(k.problems) > 0 {
+		now := time.Now()
 		blocked = drift.Report{Commit: p.head.Hash, Server: ref.Server, Realm: ref.Realm, Verdict: drift.Blocked,
-			Says: drift.Sentence(k.problems[0].String()), Problems: k.problems, Began: time.Now(), Ended: time.Now()}
-		say(p.head.Hash, blocked)
+			Says: drift.Sentence(k.problems[0].String()), Problems: k.problems, Began: now, Ended: now}
+		p.say(ctx, blocked)
 	}
+	k.fresh = false
 	if k.want == nil { // no commit ever declared it well
 		k.next = time.Now().Add(never)
 		return blocked
 	}
-	pass := Pass{Mode: Apply, Want: k.want, Facts: k.facts.Facts, Kinds: k.facts.Kinds, Source: p.Source, Path: p.Path,
-		Environment: p.Environment, Commit: k.commit, Base: p.base(ref), Descends: p.Mirror.Descends,
-		AllowRealmDeletion: p.AllowRealmDeletion, Log: p.Log, Report: func(r drift.Report) { say(k.commit, r) }}
-	report, err := p.run(ctx, pass)
+	k.settled = k.settled || p.settle(ctx, ref, k.commit)
+	report, err := p.run(ctx, Pass{Mode: Apply, Want: k.want, Facts: k.facts, Kinds: k.kinds, Source: p.Source, Path: p.Path,
+		Environment: p.Environment, Commit: k.commit, Base: p.base(ref), Descends: p.supersedes(ctx),
+		AllowRealmDeletion: p.AllowRealmDeletion, Log: p.Log,
+		Report: func(r drift.Report) {
+			if r.Verdict == drift.Progressing && k.begun {
+				return // a forge keeps all that it is told, and this may be the hundredth try
+			}
+			k.begun = k.begun || r.Verdict == drift.Progressing
+			p.say(ctx, r)
+		}})
 	p.plan(k, err)
 	if err != nil {
 		p.Log.Warn("pass", "realm", ref, "commit", short(k.commit), "verdict", string(report.Verdict), "error", drift.Escape(err.Error()))
@@ -277,9 +158,6 @@ func (p *Poll) pass(ctx context.Context, ref schema.RealmRef, k *keep) drift.Rep
 	return report
 }
 
-// never is how long a realm waits that nothing but a new commit can help.
-const never = 100 * 365 * 24 * time.Hour
-
 func (p *Poll) run(ctx context.Context, pass Pass) (drift.Report, error) {
 	client, account, err := p.Connect(pass.Want.Ref.Server)
 	if err != nil {
@@ -289,11 +167,23 @@ func (p *Poll) run(ctx context.Context, pass Pass) (drift.Report, error) {
 	return pass.Run(ctx)
 }
 
-// plan sets when the realm is looked at next: by its schedule, or sooner after a failure, ever later while it fails.
+// never is how long a realm waits that nothing but a new commit can help.
+const never = 100 * 365 * 24 * time.Hour
+
+// plan sets when the realm is looked at next: by its schedule, or sooner after a failure, ever later while it fails. What
+// is blocked waits for a person, and what is superseded for the newer commit.
 func (p *Poll) plan(k *keep, err error) {
 	now := time.Now()
 	k.next = k.schedule.Next(now)
-	if err == nil {
+	if k.next.IsZero() { // 30 February
+		k.next = now.Add(never)
+	}
+	if s := k.want.Suspend; s != nil && now.Before(s.Until) && s.Until.Before(k.next) {
+		k.next = s.Until
+	}
+	var blocked *Blocked
+	var newer *superseded
+	if err == nil || errors.As(err, &blocked) || errors.As(err, &newer) {
 		k.failures = 0
 		return
 	}
@@ -317,52 +207,23 @@ func (p *Poll) base(ref schema.RealmRef) func(string) (*schema.Realm, error) {
 	}
 }
 
-// Declares is what a tree declares for a realm, and an error where it doesn't, or not well.
-func Declares(declared schema.Declared, ref schema.RealmRef) (*schema.Realm, error) {
-	if blocking := schema.Blocking(declared.Problems, ref); len(blocking) > 0 {
-		return nil, blocking[0]
-	}
-	want, ok := declared.Realms[ref]
-	if !ok {
-		return nil, fmt.Errorf("it doesn't declare realm %s", ref)
-	}
-	return want, nil
-}
-
-// validated is the status of the manifests themselves.
-func (p *Poll) validated(commit string, declared schema.Declared) status.Status {
-	s := status.Status{Commit: commit, Context: p.Prefix + "/validate", State: status.Success}
-	bad := 0
-	for _, q := range declared.Problems {
-		if !q.Warning {
-			if bad++; bad == 1 {
-				s.Says = q.String()
-			}
+// supersedes tells whether commit b, which another process has applied, is newer than ours, a. That process may have seen
+// more of the branch than we, so we look again; what was reset away since is no longer newer.
+func (p *Poll) supersedes(ctx context.Context) func(a, b string) (bool, error) {
+	return func(a, b string) (bool, error) {
+		if older, err := p.Mirror.Descends(b, a); err == nil && older {
+			return false, nil
 		}
-	}
-	if bad == 0 {
-		s.Says = fmt.Sprintf("%d realms declared", len(declared.Realms))
-		if len(declared.Realms) == 1 {
-			s.Says = "1 realm declared"
+		if _, err := p.Mirror.Fetch(ctx); err != nil {
+			p.Log.Warn("look whether a newer commit was applied", "commit", short(b), "error", err)
 		}
-		return s
-	}
-	s.State = status.Failure
-	if bad > 1 {
-		s.Says = fmt.Sprintf("%d problems: %s", bad, s.Says)
-	}
-	return s
-}
-
-// post tells the forge. What it refuses is logged: a forge that is down never fails a pass.
-func (p *Poll) post(ctx context.Context, s status.Status) {
-	if p.Post == nil {
-		return
-	}
-	// The last word of a pass that was stopped must still be said.
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 30*time.Second)
-	defer cancel()
-	if err := p.Post(ctx, s); err != nil {
-		p.Log.Warn("post a status", "commit", short(s.Commit), "context", s.Context, "error", err)
+		head, ok := p.Mirror.Head()
+		if !ok {
+			return false, nil
+		}
+		if onBranch, err := p.Mirror.Descends(b, head.Hash); err != nil || !onBranch {
+			return false, err
+		}
+		return p.Mirror.Descends(a, b)
 	}
 }

@@ -1,0 +1,107 @@
+package reconcile
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/cloakwork/cloakwork/drift"
+	"github.com/cloakwork/cloakwork/drift/status"
+	"github.com/cloakwork/cloakwork/schema"
+)
+
+// say posts a report as the status of its commit.
+func (p *Poll) say(ctx context.Context, r drift.Report) {
+	ref := schema.RealmRef{Server: r.Server, Realm: r.Realm}
+	p.post(ctx, status.Status{Commit: r.Commit, Context: p.context(ref), State: status.StateOf(r.Verdict), Says: r.Says})
+	if p.Told != nil {
+		p.Told(r)
+	}
+}
+
+// context is what the statuses of a realm stand under.
+func (p *Poll) context(ref schema.RealmRef) string {
+	return p.Prefix + "/" + drift.Escape(ref.Server) + "/realm/" + drift.Escape(ref.Realm)
+}
+
+// validated posts the status of the manifests themselves.
+func (p *Poll) validated(ctx context.Context, commit string, declared schema.Declared) {
+	s := status.Status{Commit: commit, Context: p.Prefix + "/validate", State: status.Success, Says: fmt.Sprintf("%d realms declared", len(declared.Realms))}
+	if len(declared.Realms) == 1 {
+		s.Says = "1 realm declared"
+	}
+	bad := slices.DeleteFunc(slices.Clone(declared.Problems), func(q schema.Problem) bool { return q.Warning })
+	if len(bad) > 0 {
+		s.State, s.Says = status.Failure, bad[0].String()
+	}
+	if len(bad) > 1 {
+		s.Says = fmt.Sprintf("%d problems: %s", len(bad), s.Says)
+	}
+	s.Says = drift.Sentence(s.Says)
+	p.post(ctx, s)
+}
+
+// manyUnsaid bounds what is kept for a forge that stays away.
+const manyUnsaid = 256
+
+// post tells the forge. What it refuses is logged and kept: a forge that is down never fails a pass.
+func (p *Poll) post(ctx context.Context, s status.Status) (ok bool) {
+	if p.Post == nil {
+		return true
+	}
+	// The last word of a pass that was stopped must still be said.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 30*time.Second)
+	defer cancel()
+	err := p.Post(ctx, s)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.unsaid = slices.DeleteFunc(p.unsaid, func(u status.Status) bool { return u.Commit == s.Commit && u.Context == s.Context })
+	if err == nil {
+		return true
+	}
+	p.Log.Warn("post a status", "commit", short(s.Commit), "context", s.Context, "error", err)
+	p.unsaid = append(p.unsaid, s)
+	if len(p.unsaid) > manyUnsaid {
+		p.unsaid = slices.Delete(p.unsaid, 0, 1)
+	}
+	return false
+}
+
+// sayAgain posts what the forge refused, until it refuses again. What was refused goes to the end of the line: it may be
+// about a commit that the forge has lost.
+func (p *Poll) sayAgain(ctx context.Context) {
+	for _, s := range slices.Clone(p.unsaid) {
+		if ctx.Err() != nil || !p.post(ctx, s) {
+			return
+		}
+	}
+}
+
+// farPending is how many commits back a pending status is looked for.
+const farPending = 20
+
+// settle ends what a process that was killed left pending on an earlier commit, and tells whether that could be looked
+// at. Whoever posts on a commit has settled the earlier ones, so that only the newest status of ours can be pending.
+func (p *Poll) settle(ctx context.Context, ref schema.RealmRef, commit string) bool {
+	if p.Read == nil {
+		return true
+	}
+	earlier, err := p.Mirror.Before(commit, farPending)
+	for _, c := range earlier {
+		there, ok, err := p.Read(ctx, c.Hash, p.context(ref))
+		if err != nil {
+			p.Log.Warn("look for pending statuses", "commit", short(c.Hash), "error", err)
+			return false
+		}
+		if !ok {
+			continue
+		}
+		if there.State == status.Pending {
+			there.State, there.Says = status.StateOf(drift.Superseded), "superseded by "+short(commit)
+			p.post(ctx, there)
+		}
+		return true
+	}
+	return err == nil
+}
