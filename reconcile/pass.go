@@ -152,7 +152,7 @@ func (w *work) tell() {
 // observe reads the realm, the ledger, and what was declared when that was written.
 func (w *work) observe(ctx context.Context) (err error) {
 	w.realm = &realm.Realm{Client: w.Client, Name: w.Want.Ref.Realm, Kinds: w.Kinds}
-	if w.live, err = w.realm.Observe(ctx, w.Want.State, w.Source); err != nil {
+	if w.live, err = w.realm.Observe(ctx, w.Want, w.Source); err != nil {
 		return err
 	}
 	return w.openLedger()
@@ -240,7 +240,7 @@ func (w *work) realmItself(ctx context.Context) (done bool, err error) {
 func (w *work) renamedRealm(ctx context.Context) (realm.Live, error) {
 	for _, was := range w.Want.State[schema.RealmAddress].Was {
 		former := &realm.Realm{Client: w.Client, Name: was, Kinds: w.Kinds}
-		live, err := former.Observe(ctx, w.Want.State, w.Source)
+		live, err := former.Observe(ctx, w.Want, w.Source)
 		if err != nil || !live.Exists {
 			if err != nil {
 				return live, err
@@ -364,9 +364,6 @@ func (w *work) owned(a schema.Address) bool {
 	if realm.Builtin(w.Want.Ref.Realm, o) || realm.Released(a) || realm.IsLinks(a) && len(realm.Targets(o)) == 0 {
 		return false // there is nothing to remove, or nothing that may be
 	}
-	if realm.IsLinks(a) && len(realm.Targets(o)) == 0 { // an owner always has the set; with nothing in it nothing is left to remove
-		return false
-	}
 	if w.Account.Realm == w.Want.Ref.Realm && a == schema.Join(schema.RealmAddress, "clients", w.Account.ClientID) {
 		return false
 	}
@@ -471,7 +468,7 @@ func (w *work) unmoved(ctx context.Context) error {
 // again looks a second time: what still differs failed to converge.
 func (w *work) again(ctx context.Context) error {
 	ledger := w.ledger
-	live, err := w.realm.Observe(ctx, w.Want.State, w.Source)
+	live, err := w.realm.Observe(ctx, w.Want, w.Source)
 	if err != nil {
 		return err
 	}

@@ -45,7 +45,9 @@ var handEdits = []handEdit{
 		w.admin.Edit(w.at(""), func(r map[string]any) { delete(r["attributes"].(map[string]any), "team") })
 	}, "realm (attributes.team)", []string{"PUT "}},
 	{"client redirect URI added", func(w *world) {
-		w.admin.Edit(w.below("portal", ""), func(c map[string]any) { c["redirectUris"] = append(c["redirectUris"].([]any), "https://evil.example/*") })
+		w.admin.Edit(w.below("portal", ""), func(c map[string]any) {
+			c["redirectUris"] = append(c["redirectUris"].([]any), "https://evil.example/*")
+		})
 	}, "clients/portal (redirectUris)", []string{"PUT /clients/*"}},
 	{"client secret changed", func(w *world) {
 		w.admin.Edit(w.below("api", ""), func(c map[string]any) { c["secret"] = "stolen" })
@@ -112,7 +114,6 @@ var handEdits = []handEdit{
 		w.admin.Do("PUT", w.at("/default-optional-client-scopes/"+w.id("client-scopes", "microprofile-jwt")), map[string]any{})
 	}, "defaultOptionalClientScopes (defaultOptionalClientScopes)", []string{"DELETE /default-optional-client-scopes/*"}},
 }
-
 
 // Each edit is found, named, and repaired by exactly the writes that it takes: an independent dump of the realm before
 // and after differs nowhere.

@@ -102,6 +102,8 @@ type field struct {
 	unmanaged bool   // @unmanaged(), @unmanaged("use …"): left alone
 	instead   string // what to write in place of what isn't managed
 	owner     string // @owner(clients): a map of lists of objects, whose keys name those that hold them
+	under     string // @under(identityProviders, by=identityProviderAlias): a list of objects, each of which names the one that holds it
+	by        string // the field that does
 	nameless  string // @nameless("default-roles-{realm}"): one object, and its name where it bears none
 	says      string // @says("a duration such as 5m"): what the value must be, where CUE's own words are hard to read
 }
@@ -265,6 +267,9 @@ func (d *definitions) field(name string, v cue.Value) *field {
 			f.says = arg
 		case "owner":
 			f.owner = arg
+		case "under":
+			f.under = arg
+			f.by, _, _ = a.Lookup(0, "by")
 		case "nameless":
 			f.nameless = arg
 		}

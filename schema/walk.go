@@ -27,6 +27,7 @@ type walker struct {
 	said    map[string]bool    // the problems, by place and text without label; what was said to be unmanaged
 	places  map[string]place   // of the values of the object being read, by label
 	labels  map[Address]string // of the objects read
+	lists   []*field           // flat lists that were declared
 	depth   int
 }
 
@@ -71,6 +72,7 @@ func (w *walker) root(r *Realm, n ast.Expr, label string, o Origin) {
 		return
 	}
 	w.object(w.definitions.forms["#RealmRepresentation"], n, "", "", o, "")
+	w.completeFlat()
 }
 
 // finish hands over what the document declares. Where it names no server, Ref doesn't either.
@@ -282,16 +284,57 @@ func (w *walker) list(o *Object, f *field, e entry, label string) {
 		w.mistyped(e.value, label, e.origin, "a list", "", "")
 		return
 	}
-	if f.complete {
+	if f.complete && f.under == "" {
 		w.into.Complete[Join(o.Address, f.elem.kind.Name)] = true
 	}
 	for i, elem := range l.Elts {
 		at := w.document.at(elem, e.origin)
-		if s, ok := elem.(*ast.StructLit); !ok || !w.hasKey(f.elem.form, s) {
-			w.object(f.elem.form, elem, o.Address, fmt.Sprintf("%s[%d]", label, i), at, "")
-			continue
+		label := label
+		s, ok := elem.(*ast.StructLit)
+		if !ok || !w.hasKey(f.elem.form, s) {
+			label = fmt.Sprintf("%s[%d]", label, i)
 		}
-		w.object(f.elem.form, elem, o.Address, label, at, "")
+		parent := o.Address
+		if f.under != "" && ok {
+			if parent, ok = w.holder(f, s, label, at); !ok {
+				continue
+			}
+		}
+		w.object(f.elem.form, elem, parent, label, at, "")
+	}
+	if f.under != "" {
+		w.lists = append(w.lists, f)
+	}
+}
+
+// holder is the object that one in a flat list says it belongs to.
+func (w *walker) holder(f *field, s *ast.StructLit, label string, o Origin) (Address, bool) {
+	m := w.document.members(s)[f.by]
+	if m == nil {
+		w.problem(o, "name the "+one(f.under)+" that it belongs to", "%s has no %s", label, f.by)
+		return "", false
+	}
+	name, input, ok := w.scalarText(m.Value)
+	if !ok || input || name == "" {
+		w.problem(w.document.at(m.Value, o), "write the name itself", "%s.%s is not the name of %s", label, f.by, one(f.under))
+		return "", false
+	}
+	parent := Join(RealmAddress, f.under, name)
+	if f.complete {
+		w.into.Complete[Join(parent, f.elem.kind.Name)] = true
+	}
+	return parent, true
+}
+
+// completeFlat makes a flat list of a document complete for every object in it that may hold some of them: with none in
+// the list it shall hold none.
+func (w *walker) completeFlat() {
+	for _, f := range w.lists {
+		for a := range w.into.State {
+			if f.complete && a.List() == Join(RealmAddress, f.under) {
+				w.into.Complete[Join(a, f.elem.kind.Name)] = true
+			}
+		}
 	}
 }
 

@@ -50,7 +50,7 @@ func (r *Realm) Create(ctx context.Context, settings schema.Object) error {
 	body := deepCopy(settings.Fields)
 	body["realm"] = r.Name
 	if _, err := r.Client.Post(ctx, keycloak.Path("realms"), nil, body, nil); err != nil {
-		return fmt.Errorf("create realm %s: %w", r.Name, err)
+		return unwritten("create-realm", fmt.Errorf("create realm %s: %w", r.Name, err))
 	}
 	return nil
 }
@@ -58,7 +58,7 @@ func (r *Realm) Create(ctx context.Context, settings schema.Object) error {
 // Rename gives the realm another name, which changes the issuer of its tokens.
 func (r *Realm) Rename(ctx context.Context, name string) error {
 	if err := r.Client.Put(ctx, r.path(), map[string]any{"realm": name}); err != nil {
-		return fmt.Errorf("rename realm %s: %w", r.Name, err)
+		return unwritten("manage-realm", fmt.Errorf("rename realm %s: %w", r.Name, err))
 	}
 	return nil
 }
@@ -66,7 +66,7 @@ func (r *Realm) Rename(ctx context.Context, name string) error {
 // Remove deletes the realm and everything in it.
 func (r *Realm) Remove(ctx context.Context) error {
 	if err := r.Client.Delete(ctx, r.path(), nil); !keycloak.IsNotFound(err) && err != nil {
-		return fmt.Errorf("delete realm %s: %w", r.Name, err)
+		return unwritten("manage-realm", fmt.Errorf("delete realm %s: %w", r.Name, err))
 	}
 	return nil
 }
@@ -126,7 +126,7 @@ func (a *application) each(ctx context.Context, changes []*drift.Change, do func
 				a.outcome(c, drift.Skipped, "because of "+string(because))
 				return nil
 			}
-			err := do(ctx, c)
+			err := unwritten(writer(c.Address), do(ctx, c))
 			if err == nil {
 				a.outcome(c, drift.Done, "")
 				return nil

@@ -41,6 +41,8 @@ var kinds = []Kind{
 	{Name: "roles", Shape: Collection, Path: "roles", Item: "roles-by-id", Builtin: builtinRole},
 	{Name: "protocolMappers", Shape: Collection, Path: "protocol-mappers/models", Builtin: serverMapper},
 	{Name: "groups", Shape: Collection, Path: "groups", Nested: "children", Item: "groups", Builtin: never},
+	{Name: "identityProviders", Shape: Collection, Path: "identity-provider/instances", Builtin: never},
+	{Name: "identityProviderMappers", Shape: Collection, Path: "mappers", Builtin: never},
 
 	{Name: "composites", Shape: BodyLinks, Path: "composites", Builtin: never},
 	{Name: "realmRoles", Shape: BodyLinks, Path: "role-mappings/realm", Builtin: never},

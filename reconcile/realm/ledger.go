@@ -149,7 +149,7 @@ func (r *Realm) WriteLedger(ctx context.Context, live *Live, l Ledger) error {
 	if live.ledgerID != "" {
 		body := map[string]any{"clientId": LedgerClient, "attributes": attributes}
 		if err := r.Client.Put(ctx, r.path("clients", live.ledgerID), body); err != nil {
-			return fmt.Errorf("write the ledger: %w", err)
+			return unwritten("manage-clients", fmt.Errorf("write the ledger: %w", err))
 		}
 		live.Ledgers[l.Source] = l
 		return nil
@@ -162,7 +162,7 @@ func (r *Realm) WriteLedger(ctx context.Context, live *Live, l Ledger) error {
 		"defaultClientScopes": []string{}, "optionalClientScopes": []string{}, "attributes": attributes,
 	}, nil)
 	if err != nil {
-		return fmt.Errorf("write the ledger: %w", err)
+		return unwritten("manage-clients", fmt.Errorf("write the ledger: %w", err))
 	}
 	live.ledgerID, live.Ledgers[l.Source] = id, l
 	return nil

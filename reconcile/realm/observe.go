@@ -33,14 +33,6 @@ type Live struct {
 	ledgerID string // the id of the client that holds the ledgers
 }
 
-// MissingRole is what an account lacks. Keycloak answers 200 with an empty list where it should refuse, and that must
-// not read as a realm where everything is gone.
-type MissingRole struct{ Role, For string }
-
-func (m *MissingRole) Error() string {
-	return fmt.Sprintf("missing role %s: the account can't see %s", m.Role, m.For)
-}
-
 func (r *Realm) path(segments ...string) string {
 	return keycloak.Path(append([]string{"realms", r.Name}, segments...)...)
 }
@@ -48,86 +40,91 @@ func (r *Realm) path(segments ...string) string {
 // page is how many objects one request asks for.
 const page = 100
 
-// Observe reads the realm, or what an account may see of it. It reads everything that costs a request a collection; what
-// costs one a client or role is read only where want, what the source owns, or a reference asks for it.
-func (r *Realm) Observe(ctx context.Context, want schema.State, source string) (Live, error) {
+// Observe reads the realm, or what an account may see of it. What costs a request a collection is read as a whole; what
+// costs one an object, only where something declared, owned by the source or referred to asks for it.
+func (r *Realm) Observe(ctx context.Context, want *schema.Realm, source string) (Live, error) {
 	o := observation{Realm: r, live: Live{State: schema.State{}, Ledgers: map[string]Ledger{}}}
 	if exists, err := o.realm(ctx); err != nil || !exists {
 		return o.live, err
 	}
-	first, ctx1 := errgroup.WithContext(ctx)
-	for _, read := range []func(context.Context) error{o.clients, o.clientScopes, o.realmRoles, o.groups, o.defaultGroups,
+	if err := together(ctx, o.clients, o.clientScopes, o.realmRoles, o.groups, o.defaultGroups,
 		o.realmScopes("defaultDefaultClientScopes", "default-default-client-scopes"),
-		o.realmScopes("defaultOptionalClientScopes", "default-optional-client-scopes")} {
-		first.Go(func() error { return read(ctx1) })
-	}
-	if err := first.Wait(); err != nil {
+		o.realmScopes("defaultOptionalClientScopes", "default-optional-client-scopes")); err != nil {
 		return Live{}, err
 	}
 	needed := need(want, o.live.Ledgers[source].Owned)
-	second, ctx2 := errgroup.WithContext(ctx)
-	second.SetLimit(8)
-	for client := range needed.clientRoles {
-		second.Go(func() error { return o.clientRoles(ctx2, client) })
+	second := needed.reads("roles", o.clientRoles)
+	if needed["identityProviders"] != nil {
+		second = append(second, o.identityProviders)
 	}
-	if err := second.Wait(); err != nil {
+	if err := together(ctx, second...); err != nil {
 		return Live{}, err
 	}
-	third, ctx3 := errgroup.WithContext(ctx)
-	third.SetLimit(8)
-	for role := range needed.composites {
-		third.Go(func() error { return o.composites(ctx3, role) })
-	}
-	return o.live, third.Wait()
+	third := append(needed.reads("composites", o.composites), needed.reads("identityProviderMappers", o.identityProviderMappers)...)
+	return o.live, together(ctx, third...)
 }
 
-// needed is what Observe reads one by one.
-type needed struct {
-	clientRoles map[schema.Address]bool // of these clients
-	composites  map[schema.Address]bool // of these roles
+// together reads side by side.
+func together(ctx context.Context, reads ...func(context.Context) error) error {
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(8)
+	for _, read := range reads {
+		group.Go(func() error { return read(ctx) })
+	}
+	return group.Wait()
 }
 
-func need(want schema.State, owned map[schema.Address]bool) needed {
-	n := needed{map[schema.Address]bool{}, map[schema.Address]bool{}}
-	look := func(a schema.Address) {
-		if parent := a.Parent(); a.Kind() == "roles" && parent != schema.RealmAddress {
-			n.clientRoles[parent] = true
-		}
-		if a.Kind() == "composites" {
-			n.composites[a.Parent()] = true
-			if client := a.Parent().Parent(); client != schema.RealmAddress {
-				n.clientRoles[client] = true
-			}
+// needed says of which objects the objects of a kind below them are read: kind → parents.
+type needed map[string]map[schema.Address]bool
+
+// reads are the reads of one kind, parent by parent.
+func (n needed) reads(kind string, read func(context.Context, schema.Address) error) []func(context.Context) error {
+	var reads []func(context.Context) error
+	for parent := range n[kind] {
+		if parent != schema.RealmAddress {
+			reads = append(reads, func(ctx context.Context) error { return read(ctx, parent) })
 		}
 	}
-	for a, o := range want {
-		look(a)
+	return reads
+}
+
+// add asks for an object and all that it stands in.
+func (n needed) add(a schema.Address) {
+	for ; a != "" && a != schema.RealmAddress; a = a.Parent() {
+		if n[a.Kind()] == nil {
+			n[a.Kind()] = map[schema.Address]bool{}
+		}
+		n[a.Kind()][a.Parent()] = true
+	}
+}
+
+func need(want *schema.Realm, owned map[schema.Address]bool) needed {
+	n := needed{}
+	for a, o := range want.State {
+		n.add(a)
 		for _, was := range o.Was {
-			n.former(want, a, drift.Former(a, was))
+			n.former(want.State, a, drift.Former(a, was))
 		}
 		for _, target := range Targets(o) {
-			look(target)
+			n.add(target)
 		}
+	}
+	for list := range want.Complete {
+		n.add(list)
 	}
 	for a := range owned {
 		if !strings.Contains(string(a), "#") {
-			look(a)
+			n.add(a)
 		}
 	}
 	return n
 }
 
-// former asks for what stands below an object's former address as for what is wanted below its new one.
+// former asks below an object's former address for what is wanted below its new one.
 func (n needed) former(want schema.State, a, former schema.Address) {
 	for below := range want {
-		if below == a || !below.Within(a) || a == schema.RealmAddress {
-			continue
-		}
-		switch old := below.Moved(a, former); below.Kind() {
-		case "roles":
-			n.clientRoles[old.Parent()] = true
-		case "composites":
-			n.composites[old.Parent()] = true
+		if a != schema.RealmAddress && below.Within(a) {
+			n.add(below.Moved(a, former))
 		}
 	}
 }
@@ -171,12 +168,12 @@ func (o *observation) realm(ctx context.Context) (bool, error) {
 	if err := o.Client.Get(ctx, o.path(), nil, &fields); keycloak.IsNotFound(err) {
 		return false, nil
 	} else if keycloak.IsForbidden(err) {
-		return false, &MissingRole{"view-realm", "realm " + o.Name}
+		return false, unseen("view-realm", "realm "+o.Name)
 	} else if err != nil {
 		return false, err
 	}
 	if _, ok := fields["sslRequired"]; !ok { // without view-realm Keycloak answers 200 with seven fields
-		return false, &MissingRole{"view-realm", "the settings of realm " + o.Name}
+		return false, unseen("view-realm", "the settings of realm "+o.Name)
 	}
 	id, _ := fields["id"].(string)
 	o.live.Exists, o.live.ID = true, id
@@ -187,7 +184,7 @@ func (o *observation) realm(ctx context.Context) (bool, error) {
 func (o *observation) clients(ctx context.Context) error {
 	clients, err := o.all(ctx, nil, "clients")
 	if keycloak.IsForbidden(err) || err == nil && len(clients) == 0 { // every realm holds Keycloak's own
-		return &MissingRole{"view-clients", "the clients"}
+		return unseen("view-clients", "the clients")
 	} else if err != nil {
 		return err
 	}
@@ -230,7 +227,7 @@ func (o *observation) clientScopes(ctx context.Context) error {
 	var scopes []map[string]any
 	err := o.Client.Get(ctx, o.path("client-scopes"), nil, &scopes)
 	if keycloak.IsForbidden(err) || err == nil && len(scopes) == 0 {
-		return &MissingRole{"view-clients", "the client scopes"}
+		return unseen("view-clients", "the client scopes")
 	} else if err != nil {
 		return err
 	}
@@ -245,7 +242,7 @@ func (o *observation) clientScopes(ctx context.Context) error {
 func (o *observation) realmRoles(ctx context.Context) error {
 	roles, err := o.all(ctx, url.Values{"briefRepresentation": {"false"}}, "roles")
 	if keycloak.IsForbidden(err) || err == nil && len(roles) == 0 { // default-roles-… is always there
-		return &MissingRole{"view-realm", "the roles"}
+		return unseen("view-realm", "the roles")
 	} else if err != nil {
 		return err
 	}
@@ -262,7 +259,7 @@ func (o *observation) clientRoles(ctx context.Context, client schema.Address) er
 	}
 	roles, err := o.all(ctx, url.Values{"briefRepresentation": {"false"}}, "clients", owner.ID, "roles")
 	if keycloak.IsForbidden(err) {
-		return &MissingRole{"view-clients", "the roles of " + string(client)}
+		return unseen("view-clients", "the roles of "+string(client))
 	} else if keycloak.IsNotFound(err) {
 		return nil // gone since
 	} else if err != nil {
@@ -331,7 +328,7 @@ func (o *observation) groups(ctx context.Context) error {
 	query := url.Values{"search": {"*"}, "populateHierarchy": {"true"}, "briefRepresentation": {"false"}}
 	err := o.Client.Get(ctx, o.path("groups"), query, &groups)
 	if keycloak.IsForbidden(err) {
-		return &MissingRole{"view-users", "the groups"}
+		return unseen("view-users", "the groups")
 	} else if err != nil {
 		return err
 	}
@@ -340,7 +337,7 @@ func (o *observation) groups(ctx context.Context) error {
 		if err := o.Client.Get(ctx, o.path("groups", "count"), nil, &count); err != nil && !keycloak.IsForbidden(err) {
 			return err
 		} else if err != nil || count.Count > 0 {
-			return &MissingRole{"view-users", "the groups"}
+			return unseen("view-users", "the groups")
 		}
 	}
 	o.putGroups(schema.RealmAddress, groups)
@@ -369,7 +366,7 @@ func (o *observation) putGroups(parent schema.Address, groups []map[string]any) 
 func (o *observation) defaultGroups(ctx context.Context) error {
 	var groups []map[string]any
 	if err := o.Client.Get(ctx, o.path("default-groups"), nil, &groups); keycloak.IsForbidden(err) {
-		return &MissingRole{"view-realm", "the default groups"}
+		return unseen("view-realm", "the default groups")
 	} else if err != nil {
 		return err
 	}
@@ -385,7 +382,7 @@ func (o *observation) realmScopes(kind, path string) func(context.Context) error
 	return func(ctx context.Context) error {
 		names, err := o.names(ctx, path)
 		if keycloak.IsForbidden(err) {
-			return &MissingRole{"view-clients", "the realm's default client scopes"}
+			return unseen("view-clients", "the realm's default client scopes")
 		} else if err != nil {
 			return err
 		}
