@@ -210,29 +210,29 @@ func TestAtMostInFlightRequestsAreUnderWay(t *testing.T) {
 
 func TestConnectionsAreReused(t *testing.T) {
 	t.Parallel()
-	var opened atomic.Int64
-	f := unstarted(t, nil)
+	const inFlight, rounds = 4, 10
+	var opened, came atomic.Int64
+	f := unstarted(t, func(w http.ResponseWriter, r *http.Request, pass http.Handler) {
+		if strings.HasPrefix(r.URL.Path, "/admin") {
+			n := came.Add(1)
+			last := (n + inFlight - 1) / inFlight * inFlight
+			eventually(t, "all requests of a round are there", func() bool { return came.Load() >= last })
+		}
+		pass.ServeHTTP(w, r)
+	})
 	f.Config.ConnState = func(_ net.Conn, s http.ConnState) {
 		if s == http.StateNew {
 			opened.Add(1)
 		}
 	}
 	f.Start()
-	c := connect(t, through(f.URL))
-	var people sync.WaitGroup
-	for range 4 {
-		people.Go(func() {
-			for range 25 {
-				if err := c.Get(t.Context(), "/realms/master", nil, nil); err != nil {
-					t.Error(err)
-				}
-			}
-		})
+	c := connect(t, through(f.URL), func(c *keycloak.Config) { c.InFlight = inFlight })
+	for range rounds {
+		inParallel(t, inFlight, func(int) error { return c.Get(t.Context(), "/realms/master", nil, nil) })
 	}
-	people.Wait()
-	// A fifth is possible: the transport dials when it sees no idle connection, though one may come back first.
-	if got := opened.Load(); got > 5 {
-		t.Errorf("%d connections for 100 requests of 4 goroutines", got)
+	// One more is possible: the transport dials where it sees no idle connection, though one may come back first.
+	if got := opened.Load(); got > inFlight+1 {
+		t.Errorf("%d connections for %d rounds of %d requests", got, rounds, inFlight)
 	}
 }
 

@@ -218,7 +218,10 @@ func TestAServerThatStartsLateIsWaitedForEvenByAPost(t *testing.T) {
 func TestADialThatFailsAfterTheSignInIsRepeatedEvenForAPost(t *testing.T) {
 	t.Parallel()
 	r := realm(t, nil)
-	f := before(t, nil)
+	f := before(t, func(w http.ResponseWriter, r *http.Request, pass http.Handler) {
+		w.Header().Set("Connection", "close") // so that the POST has to dial
+		pass.ServeHTTP(w, r)
+	})
 	address := f.Listener.Addr().String()
 	var logged lockedBuffer
 	c := connect(t, through(f.URL), func(c *keycloak.Config) {

@@ -114,6 +114,7 @@ type request struct {
 	Method, Path string
 	Grant        string // of requests for a token
 	Status       int
+	At           time.Time
 }
 
 func (r request) token() bool { return strings.HasSuffix(r.Path, "/token") }
@@ -146,7 +147,7 @@ func unstarted(t testing.TB, hand func(w http.ResponseWriter, r *http.Request, p
 	}
 	f := &front{}
 	f.Server = httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		seen := request{Method: r.Method, Path: r.URL.EscapedPath()}
+		seen := request{Method: r.Method, Path: r.URL.EscapedPath(), At: time.Now()}
 		if seen.token() {
 			form, _ := io.ReadAll(r.Body)
 			r.Body = io.NopCloser(bytes.NewReader(form))

@@ -54,6 +54,9 @@ func TestTokensOfFiveSecondsAreRenewedBeforeTheyExpire(t *testing.T) {
 			for _, r := range f.tokens() {
 				grants = append(grants, r.Grant)
 			}
+			if life := f.tokens()[1].At.Sub(f.tokens()[0].At); life > 4500*time.Millisecond {
+				t.Errorf("the first token was used for %s", life)
+			}
 			if got := strings.Join(grants, " "); got != c.grants {
 				t.Errorf("grants: %s, want %s", got, c.grants)
 			}
