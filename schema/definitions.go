@@ -1,6 +1,7 @@
 package schema
 
 import (
+	"cmp"
 	"embed"
 	"fmt"
 	"io/fs"
@@ -326,7 +327,7 @@ func (d *definitions) state(kind string, f *form, prefix string) {
 		switch {
 		case below.complete && below.elem != nil && below.elem.kind != nil:
 			k := d.kinds[below.elem.kind.Name]
-			k.Complete = append(k.Complete, kind)
+			k.Complete = append(k.Complete, cmp.Or(below.under, kind))
 			slices.Sort(k.Complete)
 			d.kinds[k.Name] = k
 		case below.computed || below.unmanaged || holds(below.form, map[*form]bool{}):

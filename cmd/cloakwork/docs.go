@@ -1,6 +1,7 @@
 package main
 
 import (
+	"io"
 	"os"
 
 	"github.com/spf13/cobra"
@@ -11,6 +12,19 @@ import (
 func (c *cli) docs() *cobra.Command {
 	docs := &cobra.Command{Use: "docs", Short: "Write generated documentation", Hidden: true, Args: cobra.NoArgs}
 	docs.AddCommand(
+		&cobra.Command{
+			Use:   "kinds",
+			Short: "Print docs/kinds.md",
+			Args:  cobra.NoArgs,
+			RunE: func(*cobra.Command, []string) error {
+				page, err := kindsPage()
+				if err != nil {
+					return err
+				}
+				_, err = io.WriteString(c.out, page)
+				return err
+			},
+		},
 		&cobra.Command{
 			Use:   "man DIR",
 			Short: "Write a man page for each verb",

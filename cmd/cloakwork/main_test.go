@@ -13,6 +13,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
 
@@ -53,7 +54,7 @@ func TestStories(t *testing.T) {
 		RequireUniqueNames:  true,
 		Setup:               setup,
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"example": example, "admin": admin, "live": live, "gone": gone, "mark": mark, "writes": writes, "hides": hides, "fill": fill,
+			"example": example, "admin": admin, "live": live, "gone": gone, "mark": mark, "writes": writes, "hides": hides, "fill": fill, "await": await,
 		},
 	})
 }
@@ -98,6 +99,23 @@ func name(dir, realm string) error {
 		}
 		return os.WriteFile(path, bytes.ReplaceAll(text, []byte("@realm@"), []byte(realm)), 0o644)
 	})
+}
+
+// TestEveryExampleHasAStory keeps an example from rotting.
+func TestEveryExampleHasAStory(t *testing.T) {
+	story, err := os.ReadFile("testdata/example.txtar")
+	if err != nil {
+		t.Fatal(err)
+	}
+	examples, err := os.ReadDir("../../examples")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range examples {
+		if e.IsDir() && !strings.Contains(string(story), "\nexample "+e.Name()+"\n") {
+			t.Errorf("testdata/example.txtar doesn't run examples/%s", e.Name())
+		}
+	}
 }
 
 func on(ts *testscript.TestScript) *stage { return ts.Value("stage").(*stage) }
@@ -194,6 +212,17 @@ func gone(ts *testscript.TestScript, neg bool, args []string) {
 	if is := status == http.StatusNotFound; is == neg {
 		ts.Fatalf("GET %s: %d", args[0], status)
 	}
+}
+
+// await waits until the server has an object: await clients/@portal.
+func await(ts *testscript.TestScript, _ bool, args []string) {
+	s := on(ts)
+	for deadline := time.Now().Add(2 * time.Minute); time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
+		if s.admin.Do(http.MethodGet, s.path("."), nil) == http.StatusOK && s.admin.Do(http.MethodGet, s.path(args[0]), nil) == http.StatusOK {
+			return
+		}
+	}
+	ts.Fatalf("%s doesn't come", args[0])
 }
 
 // mark is where writes begins to count.

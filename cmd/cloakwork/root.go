@@ -180,11 +180,19 @@ func (c *cli) logger(cmd *cobra.Command) *slog.Logger {
 	if c.flags.logLevel != "" {
 		_ = level.UnmarshalText([]byte(c.flags.logLevel)) // one of the four that are allowed
 	}
-	options := &slog.HandlerOptions{Level: level}
+	options := &slog.HandlerOptions{Level: level, ReplaceAttr: spelled}
 	if c.flags.logFormat == "json" {
 		return slog.New(slog.NewJSONHandler(c.errs, options))
 	}
 	return slog.New(slog.NewTextHandler(c.errs, options))
+}
+
+// spelled makes JSON show a realm as text does.
+func spelled(_ []string, a slog.Attr) slog.Attr {
+	if s, ok := a.Value.Any().(fmt.Stringer); ok && a.Value.Kind() == slog.KindAny {
+		a.Value = slog.StringValue(s.String())
+	}
+	return a
 }
 
 // connectionFlags say which Keycloak, and as whom.

@@ -38,7 +38,11 @@ func (c *cli) validate() *cobra.Command {
 func (c *cli) reportValidity(d schema.Declared) error {
 	v := validity{Files: len(files(d)), Realms: len(d.Realms), Problems: drift.ProblemsJSON(d.Problems)}
 	for _, r := range d.Realms {
-		v.Objects += len(r.State)
+		for address := range r.State {
+			if !d.Kinds[address.Kind()].Links { // they belong to their owner
+				v.Objects++
+			}
+		}
 	}
 	bad := 0
 	for _, p := range d.Problems {
