@@ -3,7 +3,6 @@ package main
 import (
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -18,7 +17,14 @@ const keeper = "CLOAKWORK_DEMO_KEEPER"
 // said is where a keeper says that all is shown: the first file after the standard three.
 const said = 3
 
-func isKeeper() bool { return os.Getenv(keeper) != "" }
+// isKeeper tells whether this process is one. Then the programs that it starts don't get to hold its pipe open.
+func isKeeper() bool {
+	if os.Getenv(keeper) == "" {
+		return false
+	}
+	syscall.CloseOnExec(said)
+	return true
+}
 
 // detach runs the demo in a keeper, and gives the exit code when that has shown everything, or has ended.
 func detach() int {
@@ -44,11 +50,11 @@ func detach() int {
 	}
 	go func() {
 		for range interrupts {
-			_ = cmd.Process.Signal(syscall.SIGTERM) // it may have ended
+			_ = cmd.Process.Signal(syscall.SIGTERM) // it may have ended already
 		}
 	}()
 	done.Close()
-	if text, _ := io.ReadAll(ready); len(text) > 0 {
+	if n, _ := ready.Read(make([]byte, 1)); n == 1 { // else it ended
 		return 0
 	}
 	var exit *exec.ExitError
@@ -58,13 +64,11 @@ func detach() int {
 	return 0
 }
 
-// release lets the command that was typed end, with its output: nothing is printed from here on.
+// release lets the command that was typed end, and whoever reads its output: nothing is printed from here on.
 func release() {
-	os.NewFile(said, "keeper").WriteString("done\n")
-	for _, fd := range []int{said, 2, 1} {
-		syscall.Close(fd)
-	}
-	for range 3 { // what is opened next must not take the numbers of the standard files
-		syscall.Open(os.DevNull, syscall.O_RDWR, 0)
+	_, _ = syscall.Write(said, []byte("done")) // the reader may have been killed
+	for _, fd := range []int{1, 2, said} {
+		_ = syscall.Close(fd)
+		_, _ = syscall.Open(os.DevNull, syscall.O_RDWR, 0) // takes the lowest number, so that nothing else does
 	}
 }

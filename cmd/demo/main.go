@@ -18,7 +18,7 @@ import (
 
 func main() {
 	keep := os.Getenv("KEEP") != "" && os.Getenv("KEEP") != "0"
-	if keep && !isKeeper() {
+	if !isKeeper() && keep {
 		os.Exit(detach())
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
