@@ -1,7 +1,9 @@
 package reconcile
 
 import (
+	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/cloakwork/cloakwork/drift"
@@ -9,32 +11,183 @@ import (
 	"github.com/cloakwork/cloakwork/schema"
 )
 
-// risks are the classes of harm that a change can do.
+// risks are the classes of harm that a change can do, the plainest first.
 func risks(realmName string, account Account, c drift.Change) []drift.Risk {
 	var found []drift.Risk
-	if c.Op == drift.Delete && !realm.IsLinks(c.Address) {
-		found = append(found, drift.Deletes)
-	}
-	if account.Realm == realmName && cutsAccess(account, c) {
-		found = append(found, drift.CutsOwnAccess)
+	for _, class := range []struct {
+		risk drift.Risk
+		does bool
+	}{
+		{drift.Deletes, c.Op == drift.Delete && !realm.IsLinks(c.Address)},
+		{drift.EndsSessions, endsSessions(c)},
+		{drift.BreaksLogins, breaksLogins(c)},
+		{drift.WeakensSafety, weakens(c)},
+		{drift.CutsOwnAccess, account.Realm == realmName && cutsAccess(account, c)},
+	} {
+		if class.does {
+			found = append(found, class.risk)
+		}
 	}
 	return found
 }
 
+// endsSessions tells whether people who are signed in have to sign in again.
+func endsSessions(c drift.Change) bool {
+	switch c.Address.Kind() {
+	case "realm":
+		return becomes(c, "enabled", false) || lowered(c, "ssoSessionIdleTimeout", "ssoSessionMaxLifespan", "clientSessionIdleTimeout",
+			"clientSessionMaxLifespan", "offlineSessionIdleTimeout", "offlineSessionMaxLifespan") || differs(c, "notBefore")
+	case "clients":
+		return c.Op == drift.Delete || becomes(c, "enabled", false) || differs(c, "notBefore")
+	case "users":
+		return c.Op == drift.Delete || becomes(c, "enabled", false)
+	}
+	return false
+}
+
+// breaksLogins tells whether a login that works today may not work afterwards.
+func breaksLogins(c drift.Change) bool {
+	switch c.Address.Kind() {
+	case "realm":
+		return becomes(c, "enabled", false) || becomes(c, "sslRequired", "all") || differs(c, "browserFlow", "directGrantFlow", "clientAuthenticationFlow")
+	case "clients":
+		return c.Op == drift.Delete || c.Op == drift.Rename || loses(c, "redirectUris") || loses(c, "webOrigins") ||
+			becomes(c, "enabled", false) || becomes(c, "standardFlowEnabled", false) || becomes(c, "directAccessGrantsEnabled", false) ||
+			becomes(c, "implicitFlowEnabled", false) || becomes(c, "serviceAccountsEnabled", false) || becomes(c, "bearerOnly", true) ||
+			c.Op == drift.Update && differs(c, "secret", "publicClient", "clientAuthenticatorType", "protocol", "authenticationFlowBindingOverrides",
+				"attributes.pkce.code.challenge.method")
+	case "identityProviders":
+		return c.Op == drift.Delete || becomes(c, "enabled", false) || becomes(c, "linkOnly", true)
+	case "defaultClientScopes":
+		return loses(c, "defaultClientScopes")
+	case "clientScopes":
+		return c.Op == drift.Delete || c.Op == drift.Rename
+	}
+	return false
+}
+
+// weakens tells whether the realm is easier to attack afterwards.
+func weakens(c drift.Change) bool {
+	switch c.Address.Kind() {
+	case "realm":
+		return becomes(c, "sslRequired", "none") || becomes(c, "bruteForceProtected", false) || raised(c, "accessTokenLifespan", "ssoSessionIdleTimeout",
+			"ssoSessionMaxLifespan", "offlineSessionIdleTimeout", "accessCodeLifespan", "failureFactor") || becomes(c, "revokeRefreshToken", false) ||
+			becomes(c, "verifyEmail", false) || becomes(c, "editUsernameAllowed", true) || differs(c, "passwordPolicy") && c.Op == drift.Update
+	case "clients":
+		return wildcard(c) || becomes(c, "publicClient", true) && c.Op != drift.Create || becomes(c, "implicitFlowEnabled", true) ||
+			becomes(c, "directAccessGrantsEnabled", true) || becomes(c, "fullScopeAllowed", true) || becomes(c, "consentRequired", false) && c.Op != drift.Create ||
+			gone(c, "attributes.pkce.code.challenge.method") || becomes(c, "attributes.pkce.code.challenge.method", "plain") ||
+			raised(c, "attributes.access.token.lifespan")
+	case "identityProviders":
+		return becomes(c, "trustEmail", true) || becomes(c, "config.validateSignature", "false") || becomes(c, "config.disableNonce", "true")
+	case "composites", "realmRoles", "clientRoles":
+		return grantsAdmin(c)
+	}
+	return false
+}
+
+// becomes tells whether a field is set to a value, and wasn't it before.
+func becomes(c drift.Change, path string, value any) bool {
+	d, ok := at(c, path)
+	return ok && !d.Unset && fmt.Sprint(d.Want) == fmt.Sprint(value) && fmt.Sprint(d.Have) != fmt.Sprint(value)
+}
+
+func at(c drift.Change, path string) (drift.Diff, bool) {
+	i := slices.IndexFunc(c.Diffs, func(d drift.Diff) bool { return d.Path == path })
+	if i < 0 {
+		return drift.Diff{}, false
+	}
+	return c.Diffs[i], true
+}
+
+// differs tells whether any of the fields does, or anything below one.
+func differs(c drift.Change, paths ...string) bool {
+	return slices.ContainsFunc(c.Diffs, func(d drift.Diff) bool {
+		return slices.ContainsFunc(paths, func(p string) bool { return d.Path == p || strings.HasPrefix(d.Path, p+".") })
+	})
+}
+
+// gone tells whether a field had a value and has none.
+func gone(c drift.Change, path string) bool {
+	d, ok := at(c, path)
+	return ok && d.Have != nil && (d.Unset || d.Want == nil || d.Want == "")
+}
+
+// loses tells whether a list has fewer members than before.
+func loses(c drift.Change, path string) bool {
+	d, _ := at(c, path)
+	have, _ := d.Have.([]any)
+	want, _ := d.Want.([]any)
+	return slices.ContainsFunc(have, func(v any) bool { return !slices.Contains(want, v) })
+}
+
+// gains are the members that a list didn't have before.
+func gains(d drift.Diff) []any {
+	have, _ := d.Have.([]any)
+	want, _ := d.Want.([]any)
+	return slices.DeleteFunc(slices.Clone(want), func(v any) bool { return slices.Contains(have, v) })
+}
+
+// wildcard tells whether a client gets a redirect URI that leads anywhere.
+func wildcard(c drift.Change) bool {
+	d, ok := at(c, "redirectUris")
+	return ok && slices.ContainsFunc(gains(d), func(v any) bool {
+		uri, _ := v.(string)
+		_, rest, absolute := strings.Cut(uri, "://")
+		host, _, _ := strings.Cut(rest, "/")
+		return uri == "*" || absolute && strings.Contains(host, "*") || strings.HasPrefix(uri, "http://") &&
+			host != "localhost" && !strings.HasPrefix(host, "localhost:") && !strings.HasPrefix(host, "127.0.0.1")
+	})
+}
+
+// grantsAdmin tells whether links give somebody roles over the realm itself.
+func grantsAdmin(c drift.Change) bool {
+	return slices.ContainsFunc(c.Diffs, func(d drift.Diff) bool {
+		last := d.At[len(d.At)-1]
+		over := last == "realm-management" || strings.HasSuffix(last, "-realm")
+		return over && len(gains(d)) > 0 || slices.ContainsFunc(gains(d), func(v any) bool { return v == "admin" || v == "create-realm" })
+	})
+}
+
+// raised tells whether any of the fields, all seconds or counts, goes up. Zero and less mean that there is no limit.
+func raised(c drift.Change, paths ...string) bool { return moves(c, paths, 1) }
+
+func lowered(c drift.Change, paths ...string) bool { return moves(c, paths, -1) }
+
+func moves(c drift.Change, paths []string, direction int) bool {
+	return c.Op == drift.Update && slices.ContainsFunc(c.Diffs, func(d drift.Diff) bool {
+		want, ok1 := number(d.Want)
+		have, ok2 := number(d.Have)
+		if !slices.Contains(paths, d.Path) || !ok1 || !ok2 {
+			return false
+		}
+		return direction > 0 && want > have || direction < 0 && want < have
+	})
+}
+
+func number(v any) (float64, bool) {
+	switch v := v.(type) {
+	case float64:
+		return v, true
+	case string:
+		n, err := strconv.ParseFloat(v, 64)
+		return n, err == nil
+	}
+	return 0, false
+}
+
 // cutsAccess tells whether a change in the realm that we sign in to could lock us out: of the client that we come through,
-// of the role that lets us in, or of the realm itself.
+// of the user or role that lets us in, or of the realm itself.
 func cutsAccess(account Account, c drift.Change) bool {
 	client := schema.Join(schema.RealmAddress, "clients", account.ClientID)
-	touches := func(paths ...string) bool {
-		return slices.ContainsFunc(c.Diffs, func(d drift.Diff) bool { return slices.Contains(paths, d.At[0]) })
-	}
+	user := schema.Join(schema.RealmAddress, "users", account.User)
 	switch c.Address {
 	case schema.RealmAddress:
-		return c.Op != drift.Update || touches("enabled", "sslRequired", "realm")
+		return c.Op != drift.Update || differs(c, "enabled", "sslRequired", "realm", "directGrantFlow", "clientAuthenticationFlow")
 	case client:
-		return c.Op == drift.Delete || c.Op == drift.Rename || c.Op == drift.Update && touches("enabled", "secret", "publicClient",
-			"clientAuthenticatorType", "serviceAccountsEnabled", "directAccessGrantsEnabled", "bearerOnly", "fullScopeAllowed")
+		return c.Op == drift.Delete || c.Op == drift.Rename || c.Op == drift.Update && differs(c, "enabled", "secret", "publicClient", "protocol",
+			"clientAuthenticatorType", "serviceAccountsEnabled", "directAccessGrantsEnabled", "bearerOnly", "fullScopeAllowed", "authenticationFlowBindingOverrides")
 	}
-	return c.Op != drift.Create && (c.Address == "roles/admin" || strings.HasPrefix(string(c.Address), "roles/admin/")) ||
-		c.From == client
+	ours := account.User != "" && c.Address.Within(user) || c.Address == "roles/admin" || c.Address.Within("roles/admin")
+	return c.Op != drift.Create && ours || c.From == client
 }

@@ -369,8 +369,8 @@ func (a *application) links(ctx context.Context, changes []drift.Change) error {
 
 // IsLinks tells whether the address names a set of links rather than an object.
 func IsLinks(a schema.Address) bool {
-	k := kinds[row(a.Kind())]
-	return k.Shape == BodyLinks || k.Shape == PathLinks
+	i := row(a.Kind())
+	return i >= 0 && (kinds[i].Shape == BodyLinks || kinds[i].Shape == PathLinks)
 }
 
 func (a *application) anyFailed() bool {
