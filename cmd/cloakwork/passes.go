@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/cloakwork/cloakwork/drift"
 	"github.com/cloakwork/cloakwork/reconcile"
@@ -17,8 +18,9 @@ func (c *cli) passes(ctx context.Context, args []string, mode reconcile.Mode) (r
 	if err != nil {
 		return nil, false, err
 	}
-	failed = c.problems(conf.declared)
+	c.problems(conf.declared)
 	refs, err := c.wanted(conf.declared)
+	failed = held(conf.declared, refs)
 	switch {
 	case err != nil:
 		return nil, failed, err
@@ -55,17 +57,23 @@ func (c *cli) passes(ctx context.Context, args []string, mode reconcile.Mode) (r
 	return reports, failed, c.printAll(reports)
 }
 
-// problems prints what is wrong with the manifests, and tells whether anything but warnings is.
-func (c *cli) problems(d schema.Declared) (bad bool) {
+// held tells whether a problem holds back any of the realms that are meant, or something that can't be told.
+func held(d schema.Declared, refs []schema.RealmRef) bool {
+	return slices.ContainsFunc(d.Problems, func(p schema.Problem) bool {
+		unknown := !p.Warning && p.Realm == nil && p.Deployment == ""
+		return unknown || slices.ContainsFunc(refs, p.Blocks)
+	})
+}
+
+// problems prints what is wrong with the manifests.
+func (c *cli) problems(d schema.Declared) {
 	for _, p := range d.Problems {
 		what := "error"
 		if p.Warning {
 			what = "hint"
 		}
-		bad = bad || !p.Warning
 		fmt.Fprintln(c.errs, c.painted(p, what, c.paintErrs))
 	}
-	return bad
 }
 
 // signIn finds out whom we sign in as, unless manifests' problems block every realm: then no server is asked.
