@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -306,12 +307,12 @@ func (w *work) removeRealm(ctx context.Context) error {
 // decide lists the changes, or says what forbids them.
 func (w *work) decide() ([]drift.Change, error) {
 	w.report.Objects = w.objects()
-	problems := append(w.foreign(), realm.Dangling(w.realm, w.live, w.Want.State)...)
+	changes := w.compare()
+	problems := append(w.foreign(), realm.Dangling(w.realm, w.left(changes), w.Want.State)...)
 	if len(problems) > 0 {
 		w.report.Problems = problems
 		return w.report.Changes, &Blocked{Why: problems[0].String()}
 	}
-	changes := w.compare()
 	for i := range changes {
 		changes[i].Risk = risks(w.Want.Ref.Realm, w.Account, changes[i])
 		w.withhold(&changes[i])
@@ -321,6 +322,30 @@ func (w *work) decide() ([]drift.Change, error) {
 		return changes, nil
 	}
 	return changes, checkLimits(w.Want.Limits, changes, w.ours())
+}
+
+// left is the realm as the renames and deletes will leave it, which is what the manifests may refer to.
+func (w *work) left(changes []drift.Change) realm.Live {
+	left := w.live
+	left.State = maps.Clone(w.live.State)
+	for _, c := range changes {
+		from := c.From
+		if c.Op == drift.Delete {
+			from = c.Address
+		}
+		if from == "" || from == schema.RealmAddress {
+			continue
+		}
+		for a, o := range maps.Clone(left.State) {
+			if !a.Within(from) {
+				continue
+			}
+			if delete(left.State, a); c.Op == drift.Rename {
+				left.State[a.Moved(from, c.Address)] = o
+			}
+		}
+	}
+	return left
 }
 
 // compare is what differs now, but for what Keycloak lets nobody write.
@@ -335,8 +360,14 @@ func (w *work) compare() []drift.Change {
 	if base != nil {
 		base = realm.Renamed(base, w.renames(want, base))
 	}
-	have = realm.Renamed(have, w.renames(want, have))
-	changes := drift.Compare(w.Facts, base, w.owned, want, have)
+	renames := w.renames(want, have)
+	have = realm.Renamed(have, renames)
+	moved := map[schema.Address]bool{}
+	for key := range w.ledger.Owned {
+		moved[realm.Moved(key, renames)] = true
+	}
+	owned := func(a schema.Address) bool { return w.owned(a) || strings.Contains(string(a), "#") && moved[a] }
+	changes := drift.Compare(w.Facts, base, owned, want, have)
 	for i, c := range changes {
 		if c.Op == drift.Delete && c.Cause == drift.Unknown { // what was declared can't be read, but what was ours is known
 			changes[i].Cause = drift.FromCommit

@@ -69,19 +69,9 @@ func (w *work) intent(todo []drift.Change) map[schema.Address]bool {
 	if owned == nil {
 		owned = map[schema.Address]bool{}
 	}
-	for _, c := range todo {
-		if c.Op != drift.Rename {
-			continue
-		}
-		for key := range w.ledger.Owned {
-			if a, path, isKey := strings.Cut(string(key), "#"); schema.Address(a).Within(c.From) {
-				moved := schema.Address(a).Moved(c.From, c.Address)
-				if isKey {
-					moved = drift.Key(moved, path)
-				}
-				owned[moved] = true
-			}
-		}
+	renames := slices.DeleteFunc(slices.Clone(todo), func(c drift.Change) bool { return c.Op != drift.Rename })
+	for key := range w.ledger.Owned {
+		owned[realm.Moved(key, renames)] = true
 	}
 	maps.Copy(owned, w.wanted())
 	if len(owned) == len(w.ledger.Owned) {

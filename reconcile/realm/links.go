@@ -66,14 +66,7 @@ func targetsAt(kind string, at []string, names []any) []schema.Address {
 // Renamed is a state whose links call what they lead to by its name after the renames: Keycloak holds links by id, so that
 // they follow what is renamed or moved by themselves.
 func Renamed(s schema.State, renames []drift.Change) schema.State {
-	now := func(target schema.Address) schema.Address {
-		for _, r := range renames {
-			if target.Within(r.From) {
-				target = target.Moved(r.From, r.Address)
-			}
-		}
-		return target
-	}
+	now := func(target schema.Address) schema.Address { return moved(target, renames) }
 	s = maps.Clone(s)
 	for a, o := range s {
 		if IsLinks(a) {
@@ -82,6 +75,30 @@ func Renamed(s schema.State, renames []drift.Change) schema.State {
 		}
 	}
 	return s
+}
+
+// Moved is an address, or the key of an open map as drift.Key makes it, after the renames.
+func Moved(key schema.Address, renames []drift.Change) schema.Address {
+	address, path, isKey := strings.Cut(string(key), "#")
+	a := moved(schema.Address(address), renames)
+	if !isKey {
+		return a
+	}
+	for _, clients := range []string{"clientRoles.", "composites.client."} {
+		if name, ok := strings.CutPrefix(path, clients); ok && IsLinks(a) {
+			path = clients + moved(schema.Join(schema.RealmAddress, "clients", name), renames).Name()
+		}
+	}
+	return drift.Key(a, path)
+}
+
+func moved(a schema.Address, renames []drift.Change) schema.Address {
+	for _, r := range renames {
+		if r.From != schema.RealmAddress && a.Within(r.From) {
+			a = a.Moved(r.From, r.Address)
+		}
+	}
+	return a
 }
 
 func renamedLinks(kind string, at []string, v any, now func(schema.Address) schema.Address) any {

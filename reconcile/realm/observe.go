@@ -47,13 +47,13 @@ func (r *Realm) Observe(ctx context.Context, want *schema.Realm, source string) 
 	if exists, err := o.realm(ctx); err != nil || !exists {
 		return o.live, err
 	}
-	if err := together(ctx, o.clients, o.clientScopes, o.realmRoles, o.groups, o.defaultGroups,
+	if err := together(ctx, o.clients, o.clientScopes, o.realmRoles, o.groups,
 		o.realmScopes("defaultDefaultClientScopes", "default-default-client-scopes"),
 		o.realmScopes("defaultOptionalClientScopes", "default-optional-client-scopes")); err != nil {
 		return Live{}, err
 	}
 	needed := need(want, o.live.Ledgers[source].Owned)
-	second := needed.reads("roles", o.clientRoles)
+	second := append(needed.reads("roles", o.clientRoles), o.defaultGroups)
 	if needed["identityProviders"] != nil {
 		second = append(second, o.identityProviders)
 	}
@@ -300,23 +300,23 @@ func (o *observation) readComposites(ctx context.Context, id string) (map[string
 			realm = append(realm, role["name"])
 			continue
 		}
-		name, ok := o.clientID(text(role["containerId"]))
+		owner, ok := o.withID("clients", text(role["containerId"]))
 		if !ok {
 			return nil, fmt.Errorf("composite role %q is of a client that the account can't see", role["name"])
 		}
-		list, _ := client[name].([]any)
-		client[name] = append(list, role["name"])
+		list, _ := client[owner.Name()].([]any)
+		client[owner.Name()] = append(list, role["name"])
 	}
 	return map[string]any{"realm": realm, "client": client}, nil
 }
 
-// clientID is the name of the client with an id.
-func (o *observation) clientID(id string) (string, bool) {
+// withID is the object of a kind with an id.
+func (o *observation) withID(kind, id string) (schema.Address, bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	for a, c := range o.live.State {
-		if c.ID == id && a.Kind() == "clients" {
-			return a.Name(), true
+	for a, object := range o.live.State {
+		if object.ID == id && a.Kind() == kind {
+			return a, true
 		}
 	}
 	return "", false
@@ -363,6 +363,7 @@ func (o *observation) putGroups(parent schema.Address, groups []map[string]any) 
 	}
 }
 
+// defaultGroups comes after the groups: a path as Keycloak writes it doesn't tell a slash in a name from one between two.
 func (o *observation) defaultGroups(ctx context.Context) error {
 	var groups []map[string]any
 	if err := o.Client.Get(ctx, o.path("default-groups"), nil, &groups); keycloak.IsForbidden(err) {
@@ -372,7 +373,11 @@ func (o *observation) defaultGroups(ctx context.Context) error {
 	}
 	paths := []any{}
 	for _, g := range groups {
-		paths = append(paths, g["path"])
+		path := text(g["path"])
+		if a, ok := o.withID("groups", text(g["id"])); ok {
+			path = drift.GroupPath(a)
+		}
+		paths = append(paths, path)
 	}
 	o.put("defaultGroups", "", map[string]any{"defaultGroups": paths})
 	return nil
