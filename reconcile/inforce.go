@@ -57,11 +57,13 @@ func (p *Poll) take(ctx context.Context, head git.Commit) error {
 
 	held := map[schema.RealmRef][]schema.Problem{}
 	for ref, want := range declared.Realms {
-		if problems := schema.Blocking(declared.Problems, ref); len(problems) > 0 {
+		switch problems := schema.Blocking(declared.Problems, ref); {
+		case ref.Server == "": // that is the problem, and it has no status of its own
+		case len(problems) > 0:
 			held[ref] = problems
-			continue
+		default:
+			p.put(ref, p.good(want, declared, head.Hash))
 		}
-		p.put(ref, p.good(want, declared, head.Hash))
 	}
 	unclear := unattributed(declared)
 	for ref := range p.realms {
@@ -96,7 +98,7 @@ func (p *Poll) load(commit string) (schema.Declared, error) {
 func unattributed(declared schema.Declared) []schema.Problem {
 	var problems []schema.Problem
 	for _, q := range declared.Problems {
-		if !q.Warning && q.Deployment == "" && (q.Realm == nil || q.Realm.Server == "") {
+		if !q.Warning && q.Deployment == "" && q.Realm == nil {
 			problems = append(problems, q)
 		}
 	}

@@ -208,9 +208,7 @@ func TestRewrittenHistoryIsFollowedAlsoBackwards(t *testing.T) {
 	if !strings.Contains(p.log.String(), "the history was rewritten") {
 		t.Errorf("it isn't said:\n%s", p.log)
 	}
-	runGit(t, s.work, "checkout", "-q", "--orphan", "new")
-	runGit(t, s.work, "branch", "-q", "-D", "main")
-	runGit(t, s.work, "branch", "-q", "-m", "main")
+	s.orphan()
 	rewritten := s.push("acme.yaml", realm(named+"    clients: [{clientId: api}]\n"))
 	p.once()
 	if got := s.clients(); !cmp.Equal(got, []string{"api"}) {

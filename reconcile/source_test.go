@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io/fs"
 	"log/slog"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -67,19 +68,36 @@ func runGit(t testing.TB, dir string, args ...string) string {
 // push commits one file, or its removal where it has no text, pushes by force, and gives the commit's hash.
 func (s *source) push(file, text string) string {
 	s.t.Helper()
-	path := filepath.Join(s.work, file)
-	text = strings.NewReplacer("REALM", s.name, "OTHER", s.other).Replace(text)
-	if text == "" {
-		if err := os.Remove(path); err != nil {
+	return s.pushAll(map[string]string{file: text})
+}
+
+func (s *source) pushAll(files map[string]string) string {
+	s.t.Helper()
+	for file, text := range files {
+		path := filepath.Join(s.work, file)
+		text = strings.NewReplacer("REALM", s.name, "OTHER", s.other).Replace(text)
+		err := error(nil)
+		if text == "" {
+			err = os.Remove(path)
+		} else {
+			err = os.WriteFile(path, []byte(text), 0o666)
+		}
+		if err != nil {
 			s.t.Fatal(err)
 		}
-	} else if err := os.WriteFile(path, []byte(text), 0o666); err != nil {
-		s.t.Fatal(err)
 	}
 	runGit(s.t, s.work, "add", "-A")
-	runGit(s.t, s.work, "commit", "-q", "-m", "change "+file)
+	runGit(s.t, s.work, "commit", "-q", "-m", "change "+strings.Join(slices.Sorted(maps.Keys(files)), ", "))
 	runGit(s.t, s.work, "push", "-q", "--force", "origin", "main")
 	return runGit(s.t, s.work, "rev-parse", "HEAD")
+}
+
+// orphan lets the next commit begin a new history.
+func (s *source) orphan() {
+	s.t.Helper()
+	runGit(s.t, s.work, "checkout", "-q", "--orphan", "new")
+	runGit(s.t, s.work, "branch", "-q", "-D", "main")
+	runGit(s.t, s.work, "branch", "-q", "-m", "main")
 }
 
 // process is one controller, from its start to its end.
