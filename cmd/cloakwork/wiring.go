@@ -154,5 +154,9 @@ func account(ctx context.Context, client *keycloak.Client) (reconcile.Account, e
 	if err != nil {
 		return reconcile.Account{}, err
 	}
-	return reconcile.Account{Realm: who.Realm, ClientID: who.ClientID, User: who.User}, nil
+	version, err := client.Version(ctx)
+	if err != nil {
+		return reconcile.Account{}, err
+	}
+	return reconcile.Account{Realm: who.Realm, ClientID: who.ClientID, User: who.User, Version: version}, nil
 }
