@@ -112,7 +112,7 @@ func (g *giteaForge) statuses(_ context.Context, _ *world, commit, context strin
 }
 
 func (g *giteaForge) show(_ context.Context, w *world, commit string) error {
-	w.command(fmt.Sprintf("curl %s/api/v1/repos/%s/%s/commits/%.7s/status", g.server.URL, g.server.User, giteaRepository, commit))
+	w.request(fmt.Sprintf("GET %s/api/v1/repos/%s/%s/commits/%.7s/status", g.server.URL, g.server.User, giteaRepository, commit))
 	combined, _, err := g.client.GetCombinedStatus(g.server.User, giteaRepository, commit)
 	if err != nil {
 		return fmt.Errorf("read the combined status of %.7s: %w", commit, err)
@@ -125,7 +125,7 @@ func (g *giteaForge) show(_ context.Context, w *world, commit string) error {
 }
 
 func (g *giteaForge) history(ctx context.Context, w *world, commit, context string) error {
-	w.command(fmt.Sprintf("curl %s/api/v1/repos/%s/%s/commits/%.7s/statuses", g.server.URL, g.server.User, giteaRepository, commit))
+	w.request(fmt.Sprintf("GET %s/api/v1/repos/%s/%s/commits/%.7s/statuses", g.server.URL, g.server.User, giteaRepository, commit))
 	list, err := g.statuses(ctx, w, commit, context)
 	for _, s := range list {
 		w.output(fmt.Sprintf("%s: %s: %s\n", s.Context, s.State, s.Says))

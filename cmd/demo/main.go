@@ -36,8 +36,7 @@ func demo(ctx context.Context, forge string, keep bool) (err error) {
 	s.title("A realm that follows its git repository, on a Keycloak of its own")
 	w, err := newWorld(ctx, s, forge)
 	if err != nil {
-		s.fail(err)
-		return err
+		return s.ended(ctx, err)
 	}
 	defer func() {
 		done := s.during("stopping what was started")
@@ -49,15 +48,8 @@ func demo(ctx context.Context, forge string, keep bool) (err error) {
 		err = errors.Join(err, stopped)
 	}()
 	if err := story(ctx, w); err != nil {
-		if ctx.Err() != nil {
-			s.say("Interrupted.")
-			return ctx.Err()
-		}
-		s.fail(err)
-		if log := w.logs(); log != "" {
-			s.output(log)
-		}
-		return err
+		s.output(w.logs())
+		return s.ended(ctx, err)
 	}
 	s.title(fmt.Sprintf("All of this happened as told, in %d s", int(time.Since(began).Seconds())))
 	if keep {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"io"
 	"os"
@@ -42,6 +43,9 @@ func (s *screen) say(format string, args ...any) { s.print(fmt.Sprintf(format, a
 // command is what somebody would type.
 func (s *screen) command(line string) { s.print("  " + s.paint("36", "$ "+line) + "\n") }
 
+// request is what somebody would send by another program.
+func (s *screen) request(line string) { s.print("  " + s.paint("36", "> "+line) + "\n") }
+
 // output is what a program printed.
 func (s *screen) output(text string) {
 	var b strings.Builder
@@ -52,6 +56,16 @@ func (s *screen) output(text string) {
 }
 
 func (s *screen) fail(err error) { s.print(s.paint("31", "error: "+err.Error()) + "\n") }
+
+// ended says why the story ends before its end.
+func (s *screen) ended(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		s.say("Interrupted.")
+		return ctx.Err()
+	}
+	s.fail(err)
+	return err
+}
 
 func (s *screen) paint(code, text string) string {
 	if !s.colours {

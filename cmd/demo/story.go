@@ -133,7 +133,7 @@ func driftAndCorrection(ctx context.Context, w *world) error {
 	}
 	edited := []byte(`{"clientId": "portal", "redirectUris": ["*"], "directAccessGrantsEnabled": true}`)
 	path := keycloak.Path("realms", "acme", "clients", before.ID)
-	w.command("curl -X PUT $KEYCLOAK_URL/admin" + path + " -d '" + string(edited) + "'")
+	w.request("PUT " + w.keycloak.URL + "/admin" + path + " " + string(edited))
 	if err := w.admin.Put(ctx, path, json.RawMessage(edited)); err != nil {
 		return err
 	}
