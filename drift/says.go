@@ -15,20 +15,13 @@ func Judge(objects int, changes []Change) (Verdict, string) {
 	open := undone(changes)
 	switch {
 	case len(open) == 0 && len(changes) == 0:
-		return InSync, asDeclared(objects)
+		return InSync, fmt.Sprintf("%d objects as declared", objects)
 	case len(open) == 0:
-		return InSync, Sentence(asDeclared(objects) + ", after " + count(changes))
+		return InSync, Sentence(fmt.Sprintf("%d objects as declared, after %s", objects, count(changes)))
 	case Drifts(open):
 		return Drifted, SayDrift(slices.DeleteFunc(open, func(c Change) bool { return !drifts(c) }))
 	}
 	return Pending, Sentence("would " + SayChanges(open))
-}
-
-func asDeclared(objects int) string {
-	if objects == 1 {
-		return "1 object as declared"
-	}
-	return fmt.Sprintf("%d objects as declared", objects)
 }
 
 func undone(changes []Change) []Change {
