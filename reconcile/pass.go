@@ -49,8 +49,8 @@ type Pass struct {
 	Log                *slog.Logger
 }
 
-// Account is whom a client signs in as: what a pass must not lock out.
-type Account struct{ Realm, ClientID, User string }
+// Account is whom a client signs in as, which a pass must not lock out, and the server's version as far as it may see that.
+type Account struct{ Realm, ClientID, User, Version string }
 
 // Run makes the pass. Its report says all that happened; the error is what ended it early, for the exit code.
 func (p Pass) Run(ctx context.Context) (report drift.Report, err error) {
@@ -65,7 +65,8 @@ func (p Pass) Run(ctx context.Context) (report drift.Report, err error) {
 		report.Verdict, report.Says = drift.Suspended, suspended(*s)
 		return report, nil
 	}
-	if report.Problems = schema.Blocking(p.Problems, p.Want.Ref); len(report.Problems) > 0 {
+	report.Problems = append(schema.Blocking(p.Problems, p.Want.Ref), schema.UnknownTo(p.Account.Version, p.Want)...)
+	if len(report.Problems) > 0 {
 		return report, &Blocked{Why: report.Problems[0].String()}
 	}
 	return report, w.run(ctx)

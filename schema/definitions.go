@@ -58,23 +58,25 @@ var compiled sync.Map // version → func() (*definitions, error)
 
 func define(version string) (*definitions, error) {
 	known := Versions()
-	minor := known[len(known)-1]
+	wanted := known[len(known)-1]
 	if version != "" {
-		parts := strings.Split(version, ".")
-		minor = strings.Join(parts[:min(2, len(parts))], ".")
+		wanted = minor(version)
 	}
-	if !slices.Contains(known, minor) {
+	if !slices.Contains(known, wanted) {
 		return nil, fmt.Errorf("there are no definitions for Keycloak %s, only for %s", version, strings.Join(known, ", "))
 	}
-	once, _ := compiled.LoadOrStore(minor, sync.OnceValues(func() (*definitions, error) { return compile(definitionFiles, minor) }))
+	once, _ := compiled.LoadOrStore(wanted, sync.OnceValues(func() (*definitions, error) { return compile(definitionFiles, wanted) }))
 	return once.(func() (*definitions, error))()
 }
 
 // definitions is what CUE says, read once into Go values, so that the walk over a manifest asks no evaluator.
 type definitions struct {
-	forms map[string]*form // by the definition's name: #ClientRepresentation
-	facts Facts
-	kinds map[string]Kind
+	version   string
+	forms     map[string]*form           // by the definition's name: #ClientRepresentation
+	generated map[string]map[string]bool // the fields that this version's classes have, by the definition's name
+	foreign   [][2]string                // definition and field that only other versions have
+	facts     Facts
+	kinds     map[string]Kind
 
 	mu      sync.Mutex // CUE evaluates for one caller at a time
 	context *cue.Context
@@ -112,6 +114,7 @@ type field struct {
 // compile reads the definitions of this folder, and beside them those of one version.
 func compile(files fs.ReadDirFS, version string) (*definitions, error) {
 	instance := build.NewContext().NewInstance("schema", nil)
+	generated := map[string]map[string]bool{}
 	for _, folder := range []string{".", path.Join("keycloak", version)} {
 		entries, err := files.ReadDir(folder)
 		if err != nil {
@@ -133,9 +136,12 @@ func compile(files fs.ReadDirFS, version string) (*definitions, error) {
 			if err := instance.AddSyntax(syntax); err != nil {
 				return nil, fmt.Errorf("take %s: %w", name, err)
 			}
+			if folder != "." {
+				maps.Copy(generated, labels(syntax))
+			}
 		}
 	}
-	d := &definitions{forms: map[string]*form{}, facts: Facts{}, kinds: map[string]Kind{}, context: cuecontext.New()}
+	d := &definitions{version: version, forms: map[string]*form{}, generated: generated, facts: Facts{}, kinds: map[string]Kind{}, context: cuecontext.New()}
 	root := d.context.BuildInstance(instance)
 	if err := root.Err(); err != nil {
 		return nil, fmt.Errorf("compile the definitions of Keycloak %s: %w", version, err)
@@ -184,8 +190,12 @@ func (d *definitions) read(v cue.Value) *form {
 		}
 		fields, err := v.Fields(cue.Optional(true))
 		for err == nil && fields.Next() {
-			name := fields.Selector().Unquoted()
-			f.fields[name] = d.field(name, fields.Value())
+			field := fields.Selector().Unquoted()
+			if known, ok := d.generated[name]; ok && !known[field] {
+				d.foreign = append(d.foreign, [2]string{name, field})
+				continue // what is written by hand knows fields of every version
+			}
+			f.fields[field] = d.field(field, fields.Value())
 		}
 	}
 	return f

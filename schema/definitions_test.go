@@ -6,6 +6,7 @@ import (
 	"os"
 	"path"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"testing/fstest"
@@ -61,6 +62,25 @@ func words(f Fact) string {
 	return b.String()
 }
 
+// What older versions know is less, and every version says what it lacks and since when there is it.
+func TestFieldsOfNewerVersionsAreProblemsThatNameThem(t *testing.T) {
+	manifest := "apiVersion: cloakwork.dev/v1alpha1\nkind: Realm\nmetadata: {name: acme}\nspec:\n  server: eu\n  realm:\n    displayName: Acme\n    scimApiEnabled: false\n    identityProviders: [{alias: hub, providerId: oidc}]\n"
+	tree := fstest.MapFS{"acme.yaml": {Data: []byte(manifest)}}
+	declared := Load(tree, Options{Version: "26.4.7"})
+	if got, want := fmt.Sprint(declared.Problems), "[acme.yaml:8:5: scimApiEnabled: Keycloak 26.4 doesn't know it; Keycloak 26.7 does; leave it out until the server is upgraded]"; got != want {
+		t.Errorf("loaded for 26.4: %s, want %s", got, want)
+	}
+	newest := Load(tree, Options{}).Realms[RealmRef{"eu", "acme"}]
+	for version, want := range map[string]string{
+		"26.5.6": "[acme.yaml:8:5: realm: scimApiEnabled: Keycloak 26.5.6 doesn't know it; Keycloak 26.7 does; upgrade first, or leave it out]",
+		"26.7.3": "[]", "27.0.0": "[]", "": "[]",
+	} {
+		if got := fmt.Sprint(UnknownTo(version, newest)); got != want {
+			t.Errorf("to %s: %s, want %s", version, got, want)
+		}
+	}
+}
+
 // A field that is only written by hand is one that the server refuses, or never shows.
 func TestWhatIsWrittenByHandIsKnownToKeycloak(t *testing.T) {
 	for _, version := range Versions() {
@@ -105,6 +125,11 @@ func TestWhatIsWrittenByHandIsKnownToKeycloak(t *testing.T) {
 				} else if have.IncompleteKind()&f.types == 0 {
 					t.Errorf("%s: %s.%s is %v by hand and %v in Keycloak", version, name, field, f.types, have.IncompleteKind())
 				}
+			}
+		}
+		for _, f := range d.foreign {
+			if !slices.ContainsFunc(Versions(), func(v string) bool { other, err := define(v); return err == nil && other.generated[f[0]][f[1]] }) {
+				t.Errorf("%s.%s is not a field of Keycloak's in any version", f[0], f[1])
 			}
 		}
 		if checked < 300 {

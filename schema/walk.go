@@ -404,6 +404,10 @@ func (w *walker) unknown(f *form, e entry, path, label string) {
 			hint = "write it below spec.realm"
 		}
 	}
+	if newer := w.definitions.since(f.value.Path().String(), e.name); newer != "" {
+		w.problem(e.origin, "Keycloak "+newer+" does; leave it out until the server is upgraded", "%s: Keycloak %s doesn't know it", label+e.name, w.definitions.version)
+		return
+	}
 	if path == "" {
 		w.problem(e.origin, hint, "%s is not a field of %s", label+e.name, w.noun)
 		return

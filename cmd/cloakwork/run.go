@@ -257,19 +257,21 @@ func (c *cli) mirrorFolder(repository string) string {
 	return filepath.Join(dir, "mirrors", fmt.Sprintf("%s-%x", filepath.Base(url), sum[:4]))
 }
 
-// connector hands out the client of the one server, and finds out once whom it signs in as.
+// connector hands out the client of the one server, and finds out now and then whom it signs in as: a server is upgraded
+// while the controller runs.
 func (c *cli) connector(ctx context.Context, client *keycloak.Client) func(string) (*keycloak.Client, reconcile.Account, error) {
 	var mu sync.Mutex
 	var who *reconcile.Account
+	var asked time.Time
 	return func(string) (*keycloak.Client, reconcile.Account, error) {
 		mu.Lock()
 		defer mu.Unlock()
-		if who == nil {
+		if who == nil || time.Since(asked) > 10*time.Minute {
 			found, err := account(ctx, client)
 			if err != nil {
 				return nil, reconcile.Account{}, err
 			}
-			who = &found
+			who, asked = &found, time.Now()
 		}
 		return client, *who, nil
 	}
