@@ -22,7 +22,7 @@ import (
 )
 
 // Poll is the loop over one source: it looks for new commits, keeps every declared realm as the newest good commit
-// declares it, and says so on the commit. Its funcs may be called by several goroutines at a time.
+// declares it, and says so on the commit. It belongs to one goroutine; its funcs are called by several at a time.
 type Poll struct {
 	Mirror      *git.Mirror
 	Load        func(fs.FS) schema.Declared
@@ -47,6 +47,7 @@ type Poll struct {
 
 	mu     sync.Mutex
 	unsaid []status.Status // what the forge refused, oldest first
+	hangs  error           // why the forge isn't asked again in this look
 }
 
 // keep is what the loop knows of one realm between its passes. Nothing in it outlives the process: git, the ledger and the

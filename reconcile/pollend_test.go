@@ -108,6 +108,45 @@ func TestScheduleThatNeverComesIsWaitedForQuietly(t *testing.T) {
 	})
 }
 
+func TestForgeThatHangsHoldsUpALookOnlyOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &source{world: &world{t: t, name: "acme"}, other: "other"}
+		s.repository()
+		p := s.start()
+		p.Read = nil
+		p.Connect = func(string) (*keycloak.Client, reconcile.Account, error) {
+			return nil, reconcile.Account{}, errors.New("no connection")
+		}
+		var posts atomic.Int32
+		hangs := true
+		p.Post = func(ctx context.Context, _ status.Status) error {
+			posts.Add(1)
+			if hangs {
+				<-ctx.Done()
+			}
+			return ctx.Err()
+		}
+		realms := files{}
+		for _, name := range strings.Fields("a b c d e f g h i j k l") {
+			realms[name+".yaml"] = strings.ReplaceAll(realm(named), "REALM", name)
+		}
+		s.pushAll(realms)
+		for range 2 {
+			began := time.Now()
+			p.once()
+			if took := time.Since(began); took > 31*time.Second {
+				t.Errorf("a look takes %s", took)
+			}
+		}
+		hangs = false
+		posts.Store(0)
+		p.once()
+		if n := posts.Load(); n != 1+12+12 {
+			t.Errorf("when the forge is back it gets %d statuses, want those of before, of validate and the realms, and of now", n)
+		}
+	})
+}
+
 // six is a manifest of seven objects.
 const six = `
     clients: [{clientId: c1}, {clientId: c2}, {clientId: c3}, {clientId: c4}, {clientId: c5}, {clientId: c6}]

@@ -42,18 +42,28 @@ func (p *Poll) validated(ctx context.Context, commit string, declared schema.Dec
 	p.post(ctx, s)
 }
 
-// manyUnsaid bounds what is kept for a forge that stays away.
-const manyUnsaid = 256
+// manyUnsaid bounds what is kept for a forge that stays away, and hang is when one that fails counts as hanging.
+const (
+	manyUnsaid = 256
+	hang       = 5 * time.Second
+)
 
-// post tells the forge. What it refuses is logged and kept: a forge that is down never fails a pass.
+// post tells the forge. What it refuses is logged and kept: a forge that is down never fails a pass, and one that hangs
+// holds up a look only once.
 func (p *Poll) post(ctx context.Context, s status.Status) (ok bool) {
 	if p.Post == nil {
 		return true
 	}
-	// The last word of a pass that was stopped must still be said.
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 30*time.Second)
-	defer cancel()
-	err := p.Post(ctx, s)
+	p.mu.Lock()
+	err := p.hangs
+	p.mu.Unlock()
+	began := time.Now()
+	if err == nil {
+		// The last word of a pass that was stopped must still be said.
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 30*time.Second)
+		defer cancel()
+		err = p.Post(ctx, s)
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.unsaid = slices.DeleteFunc(p.unsaid, func(u status.Status) bool { return u.Commit == s.Commit && u.Context == s.Context })
@@ -61,6 +71,9 @@ func (p *Poll) post(ctx context.Context, s status.Status) (ok bool) {
 		return true
 	}
 	p.Log.Warn("post a status", "commit", short(s.Commit), "context", s.Context, "error", err)
+	if time.Since(began) > hang {
+		p.hangs = err
+	}
 	p.unsaid = append(p.unsaid, s)
 	if len(p.unsaid) > manyUnsaid {
 		p.unsaid = slices.Delete(p.unsaid, 0, 1)
@@ -71,6 +84,7 @@ func (p *Poll) post(ctx context.Context, s status.Status) (ok bool) {
 // sayAgain posts what the forge refused, until it refuses again. What was refused goes to the end of the line: it may be
 // about a commit that the forge has lost.
 func (p *Poll) sayAgain(ctx context.Context) {
+	p.hangs = nil
 	for _, s := range slices.Clone(p.unsaid) {
 		if ctx.Err() != nil || !p.post(ctx, s) {
 			return
