@@ -61,7 +61,7 @@ func JSON(w io.Writer, reports []Report) error {
 	for _, r := range reports {
 		j := reportJSON{r.Server, r.Realm, r.Commit, r.Verdict, r.Says, r.Hint, r.Objects, []changeJSON{}, ProblemsJSON(r.Problems), r.Began, r.Ended}
 		for _, c := range r.Changes {
-			change := changeJSON{c.Op, c.Cause, c.Address, c.From, origin(c.Want.Origin), nil, c.Risk, c.Outcome, c.Says}
+			change := changeJSON{c.Op, c.Cause, c.Address, c.From, origin(c.origin()), nil, c.Risk, c.Outcome, c.Says}
 			for _, d := range c.Diffs {
 				diff := diffJSON{Path: d.Path, Cause: d.Cause, Unset: d.Unset, Secret: d.Secret}
 				if !d.Secret {

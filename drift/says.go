@@ -14,10 +14,10 @@ const Longest = 140
 func Judge(objects int, changes []Change) (Verdict, string) {
 	open := undone(changes)
 	switch {
-	case len(open) == 0 && len(changes) == 0:
-		return InSync, fmt.Sprintf("%d objects as declared", objects)
+	case len(open) == 0 && objects == 1:
+		return InSync, "1 object as declared"
 	case len(open) == 0:
-		return InSync, Sentence(fmt.Sprintf("%d objects as declared, after %s", objects, count(changes)))
+		return InSync, fmt.Sprintf("%d objects as declared", objects)
 	case Drifts(open):
 		return Drifted, SayDrift(slices.DeleteFunc(open, func(c Change) bool { return !drifts(c) }))
 	}

@@ -52,6 +52,9 @@ func (t *text) head(r Report) {
 	} else {
 		says = ": " + says
 	}
+	if r.Verdict == InSync && len(r.Changes) > 0 {
+		says += ", after " + count(r.Changes)
+	}
 	t.line("%s %s%s", t.paint("faint", subject(r)), t.paint(what, string(r.Verdict)), says)
 }
 
@@ -89,7 +92,7 @@ func (t *text) change(c Change) {
 	if c.Says != "" {
 		notes = append(notes, Escape(c.Says))
 	}
-	if o := c.Want.Origin; o.File != "" {
+	if o := c.origin(); o.File != "" {
 		notes = append(notes, o.String())
 	}
 	t.line("  %s  %s", t.paint(string(c.Op), head), t.paint("faint", "("+strings.Join(notes, "; ")+")"))
@@ -184,6 +187,16 @@ func (t *text) tail(r Report) {
 	if r.Hint != "" {
 		t.line("%s %s", t.paint("hint", "hint:"), Escape(r.Hint))
 	}
+}
+
+// origin is where the change is declared: the field that differs, or the object.
+func (c Change) origin() schema.Origin {
+	if len(c.Diffs) > 0 && c.Op == Update {
+		if o, ok := c.Want.Origins[c.Diffs[0].Path]; ok {
+			return o
+		}
+	}
+	return c.Want.Origin
 }
 
 // Fields are the paths that differ in a change, for those who name them in a sentence.

@@ -25,8 +25,8 @@ func TestPushIsAppliedAndSaidOnTheCommit(t *testing.T) {
 	p := s.start()
 	commit := s.push("acme.yaml", realm("    clients: [{clientId: portal, name: Portal}]\n"))
 	p.once()
-	s.shows(commit, "REALM: success: 2 objects as declared, after create 2", "validate: success: 1 realm declared")
-	if diff := cmp.Diff([]string{"pending: applying: create 2: realm, clients/portal", "success: 2 objects as declared, after create 2"}, p.forge.posts()); diff != "" {
+	s.shows(commit, "REALM: success: 2 objects as declared", "validate: success: 1 realm declared")
+	if diff := cmp.Diff([]string{"pending: applying: create 2: realm, clients/portal", "success: 2 objects as declared"}, p.forge.posts()); diff != "" {
 		t.Error(diff)
 	}
 	p.once() // what was done is no longer said
@@ -62,12 +62,12 @@ func TestDriftIsFoundWhenTheScheduleIsDue(t *testing.T) {
 			if got := s.displayName(s.name); got != "Acme" {
 				t.Errorf("the realm is called %q", got)
 			}
-			want := []string{"pending: applying: create 1: realm", "success: 1 objects as declared, after create 1",
-				"failure: 1 drifted: realm (displayName)", "success: 1 objects as declared, after update 1"}
+			want := []string{"pending: applying: create 1: realm", "success: 1 object as declared",
+				"failure: 1 drifted: realm (displayName)", "success: 1 object as declared"}
 			if diff := cmp.Diff(want, p.forge.posts()); diff != "" {
 				t.Error(diff)
 			}
-			s.shows(commit, "REALM: success: 1 objects as declared, after update 1", "validate: success: 1 realm declared")
+			s.shows(commit, "REALM: success: 1 object as declared", "validate: success: 1 realm declared")
 		})
 	}
 }
@@ -112,14 +112,14 @@ func TestCommitWithProblemsTouchesNothingAndTheLastGoodStaysInForce(t *testing.T
 		t.Errorf("the realm without problems is called %q", got)
 	}
 	problem := "acme.yaml:8:18: displayName: a list is not a string"
-	s.shows(bad, "OTHER: success: 1 objects as declared, after update 1", "REALM: failure: "+problem, "validate: failure: 2 problems: "+problem)
+	s.shows(bad, "OTHER: success: 1 object as declared", "REALM: failure: "+problem, "validate: failure: 2 problems: "+problem)
 
 	s.rename(s.name, "Evil")
 	p.once()
 	if got := s.displayName(s.name); got != "Acme" {
 		t.Errorf("drift of the last good commit isn't repaired: the realm is called %q", got)
 	}
-	s.shows(good, "REALM: success: 1 objects as declared, after update 1")
+	s.shows(good, "REALM: success: 1 object as declared")
 
 	again := s.push("acme.yaml", realm("    displayName: Acme Inc.\n"))
 	p.once()
@@ -127,7 +127,7 @@ func TestCommitWithProblemsTouchesNothingAndTheLastGoodStaysInForce(t *testing.T
 	if got := s.displayName(s.name); got != "Acme Inc." {
 		t.Errorf("the next good commit isn't applied: the realm is called %q", got)
 	}
-	s.shows(again, "OTHER: success: 1 objects as declared", "REALM: success: 1 objects as declared", "validate: success: 2 realms declared")
+	s.shows(again, "OTHER: success: 1 object as declared", "REALM: success: 1 object as declared", "validate: success: 2 realms declared")
 	p.quiet()
 }
 
@@ -171,7 +171,7 @@ func TestUnreadableFileHoldsAllNewDeclarationsThroughRestarts(t *testing.T) {
 	if acme, other := s.displayName(s.name), s.displayName(s.other); acme != "Acme Inc." || other != "Other" {
 		t.Errorf("after it was mended the realms are called %q and %q", acme, other)
 	}
-	s.shows(mended, "OTHER: success: 1 objects as declared, after update 1", "REALM: success: 1 objects as declared, after update 1",
+	s.shows(mended, "OTHER: success: 1 object as declared", "REALM: success: 1 object as declared",
 		"validate: success: 2 realms declared")
 }
 
@@ -187,7 +187,7 @@ func TestCommitThatChangesNothingForARealmWritesNothingThere(t *testing.T) {
 	for _, r := range keycloaktest.Writes(s.server.RequestsSince(t, mark, s.name)) {
 		t.Errorf("it sent %s", r)
 	}
-	s.shows(readme, "REALM: success: 1 objects as declared", "validate: success: 1 realm declared")
+	s.shows(readme, "REALM: success: 1 object as declared", "validate: success: 1 realm declared")
 }
 
 func TestRewrittenHistoryIsFollowedAlsoBackwards(t *testing.T) {
@@ -276,7 +276,7 @@ func TestForgeThatIsAwayFailsNoPassAndIsToldLater(t *testing.T) {
 	}
 	p.forge.goAway(false)
 	p.once()
-	s.shows(good, "REALM: success: 1 objects as declared", "validate: success: 1 realm declared")
+	s.shows(good, "REALM: success: 1 object as declared", "validate: success: 1 realm declared")
 	says := `failure: acme.yaml:2:7: kind "Relm" is not one of Realm, Deployment, Environment; did you mean Realm?`
 	s.shows(bad, "REALM: "+says, "validate: "+says)
 }
@@ -302,7 +302,7 @@ func TestDroppedRealmIsLeftAsItIsAndForgotten(t *testing.T) {
 	if got := s.displayName(s.other); got != "Somebody else's" {
 		t.Errorf("the dropped realm is called %q", got)
 	}
-	s.shows(dropped, "REALM: success: 1 objects as declared", "validate: success: 1 realm declared")
+	s.shows(dropped, "REALM: success: 1 object as declared", "validate: success: 1 realm declared")
 }
 
 func TestOneFailedRealmNeverStopsAnother(t *testing.T) {
@@ -322,7 +322,7 @@ func TestOneFailedRealmNeverStopsAnother(t *testing.T) {
 	s.push("acme.yaml", clients(1))
 	commit := s.push("other.yaml", strings.ReplaceAll(realm("    displayName: Other\n"), "REALM", "OTHER"))
 	p.once()
-	s.shows(commit, "OTHER: success: 1 objects as declared, after update 1", "REALM: failure: would delete 3 of 5 objects, the limit is 1",
+	s.shows(commit, "OTHER: success: 1 object as declared", "REALM: failure: would delete 3 of 5 objects, the limit is 1",
 		"validate: success: 2 realms declared")
 	if got := s.clients(); len(got) != 4 {
 		t.Errorf("of the clients %v are left", got)
@@ -348,7 +348,7 @@ func TestSuspendedRealmIsLeftAloneUntilItsTime(t *testing.T) {
 	}
 	commit = s.push("acme.yaml", suspended("2025-12-01T08:00:00Z"))
 	p.once()
-	s.shows(commit, "REALM: success: 1 objects as declared, after update 1", "validate: success: 1 realm declared")
+	s.shows(commit, "REALM: success: 1 object as declared", "validate: success: 1 realm declared")
 }
 
 func TestSuspendedRealmGoesOnAtThatTimeWhateverTheSchedule(t *testing.T) {
@@ -393,5 +393,5 @@ func TestOlderCommitIsSupersededByTheOneThatAnotherProcessApplied(t *testing.T) 
 	}
 	slow.once()
 	slow.once()
-	s.shows(newer, "REALM: success: 1 objects as declared", "validate: success: 1 realm declared")
+	s.shows(newer, "REALM: success: 1 object as declared", "validate: success: 1 realm declared")
 }
