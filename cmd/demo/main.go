@@ -48,7 +48,10 @@ func demo(ctx context.Context, forge string, keep bool) (err error) {
 		err = errors.Join(err, stopped)
 	}()
 	if err := story(ctx, w); err != nil {
-		s.output(w.logs())
+		if log := w.logs(); log != "" && ctx.Err() == nil {
+			s.say("The end of the controller's log:")
+			s.output(log)
+		}
 		return s.ended(ctx, err)
 	}
 	s.title(fmt.Sprintf("All of this happened as told, in %d s", int(time.Since(began).Seconds())))
