@@ -25,6 +25,7 @@ test-forge: deps ## run the tests on a real forge, which is built first (minutes
 	$(WITH) go test -timeout 20m ./drift/status/forgetest
 
 demo: deps ## see a realm follow its repository, on a Keycloak of its own (FORGE=gitea, KEEP=1)
+	@echo 'building the demo; the first time this takes a minute or two'
 	@CGO_ENABLED=0 go build -trimpath -o bin/demo ./cmd/demo && exec bin/demo
 
 generate: deps ## write the CUE definitions of a Keycloak version from its classes (KEYCLOAK=26.7.3)
