@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"io/fs"
 	"maps"
@@ -138,7 +139,7 @@ func (c *cli) poll(ctx context.Context) (p *reconcile.Poll, invalid func() error
 	if err != nil {
 		return nil, nil, err
 	}
-	mirror, post, err := c.mirror(repository)
+	mirror, to, err := c.mirror(repository)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -152,8 +153,9 @@ func (c *cli) poll(ctx context.Context) (p *reconcile.Poll, invalid func() error
 			if s.Context == c.flags.statusPrefix+"/validate" && s.State != status.Success {
 				broken.Store(s.Commit, s.Says)
 			}
-			return post(ctx, s)
+			return to.post(ctx, s)
 		},
+		Read: to.read,
 	}
 	if p.Source == "" {
 		p.Source = sourceName(git.Canonical(repository), "", path)
@@ -199,8 +201,33 @@ func (c *cli) repository() (url, path string, err error) {
 	return url, path, nil
 }
 
+// posters are the places where statuses go.
+type posters []*status.Poster
+
+func (p posters) post(ctx context.Context, s status.Status) error {
+	var refused []error
+	for _, to := range p {
+		refused = append(refused, to.Post(ctx, s))
+	}
+	return errors.Join(refused...)
+}
+
+// read is what is shown for a commit: of several places, what is pending in one.
+func (p posters) read(ctx context.Context, commit, context string) (shown status.Status, ok bool, err error) {
+	for _, from := range p {
+		s, found, err := from.Forge.Read(ctx, commit, context)
+		if err != nil {
+			return status.Status{}, false, err
+		}
+		if found && (!ok || s.State == status.Pending) {
+			shown, ok = s, true
+		}
+	}
+	return shown, ok, nil
+}
+
 // mirror opens the copy of the repository, and says where statuses go.
-func (c *cli) mirror(repository string) (*git.Mirror, func(context.Context, status.Status) error, error) {
+func (c *cli) mirror(repository string) (*git.Mirror, posters, error) {
 	token, err := c.secret("git-token-file", c.flags.gitTokenFile, "CLOAKWORK_GIT_TOKEN")
 	if err != nil {
 		return nil, nil, err
@@ -222,25 +249,18 @@ func (c *cli) mirror(repository string) (*git.Mirror, func(context.Context, stat
 	if err != nil {
 		return nil, nil, err
 	}
-	var posters []*status.Poster
+	var to posters
 	if c.flags.notes {
-		posters = append(posters, &status.Poster{Forge: status.Notes{Notes: mirror}})
+		to = append(to, &status.Poster{Forge: status.Notes{Notes: mirror}})
 	}
 	if c.flags.forge != "none" {
 		forge, err := status.FromURL(repository, c.flags.forge, forgeToken)
 		if err != nil {
 			return nil, nil, advise("check --repository and --forge", "%w", err)
 		}
-		posters = append(posters, &status.Poster{Forge: forge})
+		to = append(to, &status.Poster{Forge: forge})
 	}
-	return mirror, func(ctx context.Context, s status.Status) error {
-		for _, p := range posters {
-			if err := p.Post(ctx, s); err != nil {
-				return err
-			}
-		}
-		return nil
-	}, nil
+	return mirror, to, nil
 }
 
 // mirrorFolder is a folder for each repository and branch, named so that a person knows whose it is.
