@@ -2,6 +2,7 @@
 package reconcile
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -115,16 +116,16 @@ func (w *work) run(ctx context.Context) error {
 			w.begin(todo...)
 		}
 		if err := w.apply(ctx, todo); err != nil {
-			return err
+			return w.handOver(ctx, err)
 		}
 		if err := w.again(ctx); err != nil {
-			return err
+			return w.handOver(ctx, err)
 		}
 	}
 	if err := unfinished(w.report.Changes); err != nil {
 		return err
 	}
-	return w.remember(ctx)
+	return w.handOver(ctx, w.remember(ctx))
 }
 
 // unfinished is why the changes are not all made; nil where they are.
@@ -363,9 +364,9 @@ func (w *work) compare() []drift.Change {
 	}
 	renames := w.renames(want, have)
 	have = realm.Renamed(have, renames)
-	moved := map[schema.Address]bool{}
+	moved, made := map[schema.Address]bool{}, append(renamed(want, have), renames...)
 	for key := range w.ledger.Owned {
-		moved[realm.Moved(key, renames)] = true
+		moved[realm.Moved(key, made)] = true
 	}
 	owned := func(a schema.Address) bool { return w.owned(a) || strings.Contains(string(a), "#") && moved[a] }
 	changes := drift.Compare(w.Facts, base, owned, want, have)
@@ -384,6 +385,22 @@ func (w *work) compare() []drift.Change {
 func (w *work) renames(want, in schema.State) []drift.Change {
 	nothing := func(schema.Address) bool { return false }
 	return slices.DeleteFunc(drift.Compare(w.Facts, nil, nothing, want, in), func(c drift.Change) bool { return c.Op != drift.Rename })
+}
+
+// renamed are the renames that the manifests declare and that were made before: a process that another overtook may have
+// written, and left in the ledger, what bears the former names.
+func renamed(want, have schema.State) []drift.Change {
+	var renames []drift.Change
+	for _, a := range want.Addresses() {
+		for _, was := range want[a].Was {
+			from := drift.Former(a, was)
+			_, wanted := want[from]
+			if _, live := have[from]; !wanted && !live {
+				renames = append(renames, drift.Change{Op: drift.Rename, From: from, Address: a})
+			}
+		}
+	}
+	return renames
 }
 
 // owned tells what may be removed: what the ledger holds, and strangers in lists that are complete as declared.
@@ -494,8 +511,11 @@ func (w *work) unmoved(ctx context.Context) error {
 			return &superseded{now.Commit}
 		}
 	}
-	return errors.New("another process changed the ledger; the next pass looks again")
+	return errMoved
 }
+
+// errMoved ends a pass that another process has crossed.
+var errMoved = errors.New("another process changed the ledger; the next pass looks again")
 
 // again looks a second time: what still differs failed to converge.
 func (w *work) again(ctx context.Context) error {
@@ -510,7 +530,7 @@ func (w *work) again(ctx context.Context) error {
 		return err
 	}
 	if len(left) > 0 {
-		return fmt.Errorf("failed to converge: %s", drift.SayChanges(left))
+		return cmp.Or(w.unmoved(ctx), fmt.Errorf("failed to converge: %s", drift.SayChanges(left)))
 	}
 	return nil
 }

@@ -1,15 +1,18 @@
 package reconcile
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"maps"
 	"slices"
 	"strings"
 
 	"github.com/cloakwork/cloakwork/drift"
+	"github.com/cloakwork/cloakwork/reconcile/keycloak"
 	"github.com/cloakwork/cloakwork/reconcile/realm"
 	"github.com/cloakwork/cloakwork/schema"
 )
@@ -32,11 +35,44 @@ func (w *work) remember(ctx context.Context) error {
 
 // write keeps the ledger in the realm.
 func (w *work) write(ctx context.Context, l realm.Ledger) error {
-	if err := w.realm.WriteLedger(ctx, &w.live, l); err != nil {
+	if err := w.realm.WriteLedger(ctx, &w.live, l); keycloak.IsConflict(err) { // another process was there first
+		return cmp.Or(w.unmoved(ctx), err)
+	} else if err != nil {
 		return err
 	}
 	w.ledger, w.seen = l, &l
 	return nil
+}
+
+// handOver makes sure that what this pass made is owned, where another process has written the ledger meanwhile: a write
+// that was on its way can't be taken back, and that process didn't see what came of it. Its next pass will. The error is
+// the one that ended the pass.
+func (w *work) handOver(ctx context.Context, ended error) error {
+	var newer *superseded
+	if !errors.Is(ended, errMoved) && !errors.As(ended, &newer) {
+		return ended
+	}
+	now, ok, err := w.realm.ReadLedger(ctx, w.Source)
+	if err != nil || !ok {
+		return ended
+	}
+	wanted, orphaned := w.wanted(), false
+	for _, c := range w.report.Changes {
+		if c.Op == drift.Delete || c.Outcome != drift.Done && c.Outcome != drift.Failed {
+			continue
+		}
+		for key := range wanted {
+			if (key == c.Address || strings.HasPrefix(string(key), string(c.Address)+"#")) && !now.Owned[key] {
+				now.Owned[key], orphaned = true, true
+			}
+		}
+	}
+	if orphaned {
+		if err := w.realm.WriteLedger(ctx, &w.live, now); err != nil {
+			return errors.Join(ended, err)
+		}
+	}
+	return ended
 }
 
 // wanted is what the source owns once the realm is as declared: the addresses, the declared keys of open maps, and of the

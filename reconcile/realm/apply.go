@@ -18,11 +18,11 @@ import (
 )
 
 // Apply makes the changes, creates and updates in the table's order and deletes against it, and notes each one's outcome
-// in place. Independent changes go on when one fails; what depends on it is skipped, and deletes are withheld. BeforeDeletes
-// is asked once before each object goes; its error ends the pass. Apply returns an error only where it stopped as a whole:
-// the changes not tried are skipped then.
-func (r *Realm) Apply(ctx context.Context, live Live, changes []drift.Change, beforeDelete func(context.Context) error) error {
-	a := &application{Realm: r, live: live, ids: map[schema.Address]string{}, failed: map[schema.Address]bool{}, beforeDelete: beforeDelete}
+// in place. Independent changes go on when one fails; what depends on it is skipped, and deletes are withheld. Unmoved is
+// asked before each change, from several goroutines; its error ends the pass. Apply returns an error only where it stopped
+// as a whole: the changes not tried are skipped then.
+func (r *Realm) Apply(ctx context.Context, live Live, changes []drift.Change, unmoved func(context.Context) error) error {
+	a := &application{Realm: r, live: live, ids: map[schema.Address]string{}, failed: map[schema.Address]bool{}, unmoved: unmoved}
 	for address, o := range live.State {
 		a.ids[address] = o.ID
 	}
@@ -73,8 +73,8 @@ func (r *Realm) Remove(ctx context.Context) error {
 
 type application struct {
 	*Realm
-	live         Live
-	beforeDelete func(context.Context) error
+	live    Live
+	unmoved func(context.Context) error // nil while no other process has changed the ledger
 
 	mu     sync.Mutex
 	ids    map[schema.Address]string // "" where it must be asked for
@@ -113,10 +113,13 @@ func (a *application) objects(ctx context.Context, changes []drift.Change) error
 	return nil
 }
 
+// sideBySide is how many changes are under way at a time: what goes on when another process takes over.
+const sideBySide = 4
+
 // each runs do for independent changes and notes their outcomes. It stops where going on is of no use.
 func (a *application) each(ctx context.Context, changes []*drift.Change, do func(context.Context, *drift.Change) error) error {
 	group, ctx := errgroup.WithContext(ctx)
-	group.SetLimit(8)
+	group.SetLimit(sideBySide)
 	for _, c := range changes {
 		group.Go(func() error {
 			if ctx.Err() != nil {
@@ -125,6 +128,9 @@ func (a *application) each(ctx context.Context, changes []*drift.Change, do func
 			if because := a.blocked(c); because != "" {
 				a.outcome(c, drift.Skipped, "because of "+string(because))
 				return nil
+			}
+			if err := a.unmoved(ctx); err != nil {
+				return err
 			}
 			err := unwritten(writer(c.Address), do(ctx, c))
 			if err == nil {
@@ -135,7 +141,7 @@ func (a *application) each(ctx context.Context, changes []*drift.Change, do func
 				return context.Cause(ctx)
 			}
 			a.outcome(c, drift.Failed, err.Error())
-			if keycloak.IsUnreachable(err) || keycloak.IsSignIn(err) || errors.Is(err, errStop) {
+			if keycloak.IsUnreachable(err) || keycloak.IsSignIn(err) {
 				return fmt.Errorf("%s %s: %w", c.Op, c.Address, err)
 			}
 			return nil
@@ -143,9 +149,6 @@ func (a *application) each(ctx context.Context, changes []*drift.Change, do func
 	}
 	return group.Wait()
 }
-
-// errStop marks errors that end the whole pass.
-var errStop = errors.New("stopped")
 
 func (a *application) outcome(c *drift.Change, o drift.Outcome, says string) {
 	a.mu.Lock()
@@ -358,10 +361,13 @@ func (a *application) links(ctx context.Context, changes []drift.Change) error {
 		mu.Unlock()
 		return a.changeLinks(ctx, l, l.remove, false)
 	})
+	todo = slices.DeleteFunc(todo, func(c *drift.Change) bool { return c.Outcome != drift.Done || len(plans[c].add) == 0 })
+	for _, c := range todo {
+		c.Outcome = "" // half of it is done
+	}
 	if err != nil {
 		return err
 	}
-	todo = slices.DeleteFunc(todo, func(c *drift.Change) bool { return c.Outcome != drift.Done })
 	return a.each(ctx, todo, func(ctx context.Context, c *drift.Change) error {
 		return a.changeLinks(ctx, plans[c], plans[c].add, true)
 	})
@@ -407,9 +413,6 @@ func (a *application) deletes(ctx context.Context, changes []drift.Change) error
 }
 
 func (a *application) delete(ctx context.Context, c *drift.Change) error {
-	if err := a.beforeDelete(ctx); err != nil {
-		return fmt.Errorf("%w: %w", errStop, err)
-	}
 	path, err := a.item(ctx, c.Address)
 	if err != nil {
 		return err
