@@ -107,6 +107,7 @@ type field struct {
 	owner     string // @owner(clients): a map of lists of objects, whose keys name those that hold them
 	under     string // @under(identityProviders, by=identityProviderAlias): a list of objects, each of which names the one that holds it
 	by        string // the field that does
+	mappings  string // @mappings(realm), @mappings(client): roles, in entries that each name the client or scope whose links they are
 	nameless  string // @nameless("default-roles-{realm}"): one object, and its name where it bears none
 	says      string // @says("a duration such as 5m"): what the value must be, where CUE's own words are hard to read
 }
@@ -146,7 +147,7 @@ func compile(files fs.ReadDirFS, version string) (*definitions, error) {
 	if err := root.Err(); err != nil {
 		return nil, fmt.Errorf("compile the definitions of Keycloak %s: %w", version, err)
 	}
-	for _, name := range []string{"RealmManifest", "DeploymentManifest", "RealmRepresentation"} {
+	for _, name := range []string{"RealmManifest", "DeploymentManifest", "RealmRepresentation", "ScopeMappings"} {
 		d.read(root.LookupPath(cue.MakePath(cue.Def(name))))
 	}
 	for _, f := range d.forms {
@@ -229,6 +230,7 @@ func (d *definitions) kind(a cue.Attribute) (*Kind, bool) {
 	k := Kind{In: list("in"), Key: list("key")}
 	k.Name, _ = a.String(0)
 	was, _ := a.Flag(1, "was")
+	k.Links, _ = a.Flag(1, "links")
 	d.kinds[k.Name] = k
 	return &k, was
 }
@@ -281,6 +283,8 @@ func (d *definitions) field(name string, v cue.Value) *field {
 		case "under":
 			f.under = arg
 			f.by, _, _ = a.Lookup(0, "by")
+		case "mappings":
+			f.mappings = arg
 		case "nameless":
 			f.nameless = arg
 		}
@@ -340,7 +344,7 @@ func (d *definitions) state(kind string, f *form, prefix string) {
 			k.Complete = append(k.Complete, cmp.Or(below.under, kind))
 			slices.Sort(k.Complete)
 			d.kinds[k.Name] = k
-		case below.computed || below.unmanaged || holds(below.form, map[*form]bool{}):
+		case below.mappings != "" || below.computed || below.unmanaged || holds(below.form, map[*form]bool{}):
 		case below.links:
 			k := d.kinds[name]
 			k.Name, k.Links = name, true

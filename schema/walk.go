@@ -260,6 +260,8 @@ func (w *walker) fields(o *Object, f *form, entries []entry, values, checked map
 				link.Origins[known.name] = e.origin
 				w.add(link)
 			}
+		case known.mappings != "":
+			w.scopeMappings(known, e, name)
 		case known.owner != "":
 			w.owned(o, known, e, name)
 		case known.elem != nil && known.elem.kind != nil:

@@ -27,6 +27,7 @@ type Kind struct {
 	Nested  string                                   // the path below a parent of the same kind, where that differs
 	Item    string                                   // where single objects stand below the realm, where they don't stand in their list
 	Merge   bool                                     // a PUT keeps the fields that it leaves out; elsewhere it needs the object as just read
+	Split   bool                                     // links only: roles of the realm stand below realm, those of clients below clients/{id}
 	Release bool                                     // links only: no longer declared, the set stays as it is, since emptying it would break logins
 	Builtin func(realm string, o schema.Object) bool // made by Keycloak itself or for it: never deleted, never a stranger
 }
@@ -45,6 +46,7 @@ var kinds = []Kind{
 	{Name: "identityProviderMappers", Shape: Collection, Path: "mappers", Builtin: never},
 
 	{Name: "composites", Shape: BodyLinks, Path: "composites", Builtin: never},
+	{Name: "scopeMappings", Shape: BodyLinks, Path: "scope-mappings", Split: true, Builtin: ofBuiltin},
 	{Name: "realmRoles", Shape: BodyLinks, Path: "role-mappings/realm", Builtin: never},
 	{Name: "clientRoles", Shape: BodyLinks, Path: "role-mappings/clients", Builtin: never},
 	{Name: "defaultClientScopes", Shape: PathLinks, Path: "default-client-scopes", Release: true, Builtin: never},

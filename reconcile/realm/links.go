@@ -53,7 +53,7 @@ func targetsAt(kind string, at []string, names []any) []schema.Address {
 			targets = append(targets, drift.GroupAt(name))
 		case strings.HasSuffix(kind, "ClientScopes"):
 			targets = append(targets, schema.Join(schema.RealmAddress, "clientScopes", name))
-		case kind == "clientRoles" || len(at) == 3: // clientRoles.CLIENT, composites.client.CLIENT
+		case kind == "clientRoles" || len(at) == 3: // clientRoles.CLIENT, composites.client.CLIENT, scopeMappings.client.CLIENT
 			client := schema.Join(schema.RealmAddress, "clients", at[len(at)-1])
 			targets = append(targets, schema.Join(client, "roles", name))
 		default:
@@ -84,7 +84,7 @@ func Moved(key schema.Address, renames []drift.Change) schema.Address {
 	if !isKey {
 		return a
 	}
-	for _, clients := range []string{"clientRoles.", "composites.client."} {
+	for _, clients := range []string{"clientRoles.", "composites.client.", "scopeMappings.client."} {
 		if name, ok := strings.CutPrefix(path, clients); ok && IsLinks(a) {
 			path = clients + moved(schema.Join(schema.RealmAddress, "clients", name), renames).Name()
 		}
@@ -276,13 +276,20 @@ func (a *application) changeLinks(ctx context.Context, l linking, targets []sche
 			}
 			roles = append(roles, map[string]any{"id": id, "name": t.Name()})
 		}
-		p := path
-		if sub != "" {
+		p := slices.Clip(path)
+		switch sub {
+		case "":
+		case schema.RealmAddress:
+			p = append(p, "realm")
+		default:
 			id, err := a.id(ctx, sub)
 			if err != nil {
 				return err
 			}
-			p = append(slices.Clip(path), id)
+			if l.kind.Split {
+				p = append(p, "clients")
+			}
+			p = append(p, id)
 		}
 		if add {
 			_, err = a.Client.Post(ctx, a.path(p...), nil, roles, nil)
@@ -306,12 +313,12 @@ func (a *application) changePathLink(ctx context.Context, path []string, add boo
 	return nil
 }
 
-// byClient groups role mappings by the client of the roles, where the path names one.
+// byClient groups role mappings by what holds the roles, where the path names it.
 func (a *application) byClient(kind Kind, targets []schema.Address) map[schema.Address][]schema.Address {
 	groups := map[schema.Address][]schema.Address{}
 	for _, t := range targets {
 		client := schema.Address("")
-		if kind.Name == "clientRoles" {
+		if kind.Name == "clientRoles" || kind.Split {
 			client = t.Parent()
 		}
 		groups[client] = append(groups[client], t)

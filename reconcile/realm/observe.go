@@ -61,6 +61,7 @@ func (r *Realm) Observe(ctx context.Context, want *schema.Realm, source string) 
 		return Live{}, err
 	}
 	third := append(needed.reads("composites", o.composites), needed.reads("identityProviderMappers", o.identityProviderMappers)...)
+	third = append(third, needed.reads("scopeMappings", o.scopeMappings)...)
 	return o.live, together(ctx, third...)
 }
 

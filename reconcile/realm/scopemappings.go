@@ -1,0 +1,69 @@
+package realm
+
+import (
+	"context"
+	"slices"
+
+	"github.com/cloakwork/cloakwork/reconcile/keycloak"
+	"github.com/cloakwork/cloakwork/schema"
+)
+
+// ofBuiltin tells whether links belong to an object that Keycloak made, and so come from it too: they aren't emptied when
+// nobody declares them any longer. Without its role, everybody may ask for the scope offline_access.
+func ofBuiltin(realm string, o schema.Object) bool {
+	owner := schema.Object{Address: o.Address.Parent()}
+	if owner.Address.Kind() == "clients" {
+		return builtinClient(realm, owner)
+	}
+	return slices.Contains(builtinScopes, owner.Address.Name())
+}
+
+// scopeMappings reads what tokens of one client, or with one client scope, may bear.
+func (o *observation) scopeMappings(ctx context.Context, owner schema.Address) error {
+	object, ok := o.object(owner)
+	if !ok {
+		return nil // nobody has made it yet
+	}
+	path := []string{"clients", object.ID, "scope-mappings"}
+	if owner.Kind() == "clientScopes" {
+		path[0] = "client-scopes"
+	}
+	realm, client, err := o.mappings(ctx, path...)
+	if keycloak.IsForbidden(err) {
+		return unseen("view-clients", "the scope mappings of "+string(owner))
+	} else if keycloak.IsNotFound(err) {
+		return nil // gone since
+	} else if err != nil {
+		return err
+	}
+	mappings := map[string]any{"client": client}
+	if len(realm) > 0 { // the key of an open map
+		mappings["realm"] = realm
+	}
+	o.put(schema.Join(owner, "scopeMappings"), "", map[string]any{"scopeMappings": mappings})
+	return nil
+}
+
+// mappings reads roles that are mapped to something: the names of the realm's, and by client those of clients.
+func (o *observation) mappings(ctx context.Context, path ...string) (realm []any, client map[string]any, err error) {
+	type mapped []struct{ Name string }
+	var found struct {
+		RealmMappings  mapped
+		ClientMappings map[string]struct{ Mappings mapped }
+	}
+	if err := o.Client.Get(ctx, o.path(path...), nil, &found); err != nil {
+		return nil, nil, err
+	}
+	names := func(roles mapped) []any {
+		names := []any{}
+		for _, r := range roles {
+			names = append(names, r.Name)
+		}
+		return names
+	}
+	client = map[string]any{}
+	for name, m := range found.ClientMappings {
+		client[name] = names(m.Mappings)
+	}
+	return names(found.RealmMappings), client, nil
+}
