@@ -21,7 +21,8 @@ func main() {
 	if !isKeeper() && keep {
 		os.Exit(detach())
 	}
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	// Nothing may be left running, also where the terminal goes away, or whoever reads the output.
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGPIPE)
 	err := demo(ctx, os.Getenv("FORGE"), keep)
 	stop()
 	if err != nil {
