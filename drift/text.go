@@ -1,6 +1,7 @@
 package drift
 
 import (
+	"encoding/json"
 	"fmt"
 	"io"
 	"slices"
@@ -165,11 +166,22 @@ func show(v any) string {
 		return "(none)"
 	}
 	const most = 200
-	s := []rune(Escape(encoded(v)))
+	s := []rune(Escape(readable(v)))
 	if len(s) > most {
 		return string(s[:most]) + "…"
 	}
 	return string(s)
+}
+
+// readable is a value's JSON as people write it: what HTML would need escaped isn't.
+func readable(v any) string {
+	var b strings.Builder
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false)
+	if err := e.Encode(v); err != nil {
+		panic(err) // JSON values always encode
+	}
+	return strings.TrimSuffix(b.String(), "\n")
 }
 
 func (t *text) problems(problems []schema.Problem) {

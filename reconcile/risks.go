@@ -19,8 +19,9 @@ func risks(realmName string, account Account, c drift.Change) []drift.Risk {
 		does bool
 	}{
 		{drift.Deletes, c.Op == drift.Delete && !realm.IsLinks(c.Address)},
-		{drift.EndsSessions, endsSessions(c)},
-		{drift.BreaksLogins, breaksLogins(c)},
+		{drift.EndsSessions, c.Op != drift.Create && endsSessions(c)},
+		{drift.BreaksLogins, c.Op != drift.Create && breaksLogins(c)},
+		{drift.AsksAgain, c.Op == drift.Update && differs(c, "browserFlow", "authenticationFlowBindingOverrides.browser")},
 		{drift.WeakensSafety, weakens(c)},
 		{drift.CutsOwnAccess, account.Realm == realmName && cutsAccess(account, c)},
 	} {
@@ -54,7 +55,7 @@ func breaksLogins(c drift.Change) bool {
 		return c.Op == drift.Delete || c.Op == drift.Rename || loses(c, "redirectUris") || loses(c, "webOrigins") ||
 			becomes(c, "enabled", false) || becomes(c, "standardFlowEnabled", false) || becomes(c, "directAccessGrantsEnabled", false) ||
 			becomes(c, "implicitFlowEnabled", false) || becomes(c, "serviceAccountsEnabled", false) || becomes(c, "bearerOnly", true) ||
-			c.Op == drift.Update && differs(c, "secret", "publicClient", "clientAuthenticatorType", "protocol", "authenticationFlowBindingOverrides",
+			differs(c, "secret", "publicClient", "clientAuthenticatorType", "protocol", "authenticationFlowBindingOverrides",
 				"attributes.pkce.code.challenge.method")
 	case "identityProviders":
 		return c.Op == drift.Delete || becomes(c, "enabled", false) || becomes(c, "linkOnly", true)
@@ -189,5 +190,6 @@ func cutsAccess(account Account, c drift.Change) bool {
 			"clientAuthenticatorType", "serviceAccountsEnabled", "directAccessGrantsEnabled", "bearerOnly", "fullScopeAllowed", "authenticationFlowBindingOverrides")
 	}
 	ours := account.User != "" && c.Address.Within(user) || c.Address == "roles/admin" || c.Address.Within("roles/admin")
-	return c.Op != drift.Create && ours || c.From == client
+	flow := c.Address.Kind() == "authenticationFlows" && c.Op == drift.Update && differs(c, "authenticationExecutions") // maybe the one that lets us in
+	return c.Op != drift.Create && ours || c.From == client || flow
 }

@@ -38,6 +38,7 @@ func TestChangesCarryTheirRisks(t *testing.T) {
 		{drift.Update, "clients/portal", []drift.Diff{diff("redirectUris", list("https://a/*"), list("https://a/*", "*"))}, "weakens security"},
 		{drift.Create, "clients/portal", []drift.Diff{diff("redirectUris", nil, list("https://*.acme.example/*"))}, "weakens security"},
 		{drift.Create, "clients/portal", []drift.Diff{diff("redirectUris", nil, list("http://localhost:3000/*")), diff("publicClient", nil, true)}, ""},
+		{drift.Create, "clients/portal", []drift.Diff{diff("standardFlowEnabled", nil, false), diff("secret", nil, "x"), diff("enabled", nil, false)}, ""},
 		{drift.Update, "clients/portal", []drift.Diff{unset}, "breaks logins, weakens security"},
 		{drift.Update, "clients/portal", []drift.Diff{diff("implicitFlowEnabled", false, true)}, "weakens security"},
 		{drift.Update, "clients/portal", []drift.Diff{diff("enabled", true, false)}, "ends sessions, breaks logins"},

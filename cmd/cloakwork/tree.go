@@ -164,7 +164,10 @@ func (c *cli) identify(t tree) (identity, error) {
 // or a controller that fetches by HTTPS.
 func sourceName(origin, root, path string) string {
 	if origin == "" {
-		origin = "file://" + filepath.ToSlash(root)
+		origin = filepath.ToSlash(root)
+	}
+	if strings.HasPrefix(origin, "/") {
+		origin = "file://" + origin
 	}
 	for _, way := range []string{"https://", "http://", "ssh://"} {
 		origin = strings.TrimPrefix(origin, way)
