@@ -2,6 +2,7 @@ package drift
 
 import (
 	"encoding/json"
+	"maps"
 	"slices"
 	"sort"
 	"strconv"
@@ -45,13 +46,30 @@ func typed(fact schema.Fact, s string) any {
 		return split(s, ",")
 	case "##":
 		return split(s, "##")
-	case "json":
+	case "json", "profile":
 		var v any
 		if err := json.Unmarshal([]byte(s), &v); err == nil {
+			if fact.As == "profile" {
+				plainProfile(v)
+			}
 			return v
 		}
 	}
 	return s
+}
+
+// plainProfile takes from a user profile what says nothing, and what the console adds where it saves one.
+func plainProfile(v any) {
+	profile, _ := v.(map[string]any)
+	attributes, _ := profile["attributes"].([]any)
+	for _, a := range attributes {
+		if attribute, ok := a.(map[string]any); ok && attribute["multivalued"] == false {
+			delete(attribute, "multivalued")
+		}
+	}
+	if groups, ok := profile["groups"].([]any); ok && len(groups) == 0 {
+		delete(profile, "groups")
+	}
 }
 
 func split(s, separator string) []any {
@@ -66,6 +84,11 @@ func split(s, separator string) []any {
 
 func canonicalList(fact schema.Fact, list []any) any {
 	list = slices.Clone(list)
+	if fact.As != "" && fact.As != "csv" && fact.As != "##" {
+		for i, v := range list {
+			list[i] = typed(fact, scalar(v))
+		}
+	}
 	if fact.Fold {
 		for i, v := range list {
 			if s, ok := v.(string); ok {
@@ -75,15 +98,38 @@ func canonicalList(fact schema.Fact, list []any) any {
 	}
 	order := func(v any) string {
 		if object, ok := v.(map[string]any); ok && fact.Key != "" {
-			return scalar(object[fact.Key])
+			return scalar(object[fact.Key]) + "\x00" + encoded(v)
 		}
 		return encoded(v)
 	}
-	if fact.Set || fact.Key != "" {
+	if fact.Set || fact.Key != "" && !fact.Ordered {
 		sort.SliceStable(list, func(i, j int) bool { return order(list[i]) < order(list[j]) })
 	}
 	if fact.Set {
 		list = slices.CompactFunc(list, func(a, b any) bool { return encoded(a) == encoded(b) })
+	}
+	return list
+}
+
+// completed is a list of objects as declared, each with what it leaves out as the live one of its name has it.
+func completed(fact schema.Fact, want, have any) any {
+	declared, ok := want.([]any)
+	live, both := have.([]any)
+	if fact.Key == "" || !ok || !both {
+		return want
+	}
+	list := slices.Clone(declared)
+	for i, v := range list {
+		object, ok := v.(map[string]any)
+		j := slices.IndexFunc(live, func(l any) bool {
+			other, isObject := l.(map[string]any)
+			return ok && isObject && encoded(other[fact.Key]) == encoded(object[fact.Key])
+		})
+		if j >= 0 {
+			whole := maps.Clone(live[j].(map[string]any))
+			maps.Copy(whole, object)
+			list[i] = whole
+		}
 	}
 	return list
 }

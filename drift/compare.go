@@ -107,8 +107,13 @@ func (c *comparison) underNewNames(a schema.Address) schema.Address {
 }
 
 // Former is the address that an object had under a former name. For a group, a name that begins with a slash is a path
-// from the top.
+// from the top; a component's is its name, beside which its key keeps the rest.
 func Former(a schema.Address, was string) schema.Address {
+	if a.Kind() == "components" {
+		key := slices.Concat(a.Key(), make([]string, 3))[:max(3, len(a.Key()))]
+		key[2] = was
+		return schema.Join(a.Parent(), "components", key...)
+	}
 	if a.Kind() == "groups" && strings.HasPrefix(was, "/") {
 		return GroupAt(was)
 	}
@@ -231,10 +236,11 @@ func (c *comparison) diffs(w, h schema.Object) []Diff {
 				continue
 			}
 			fact := c.facts.Of(w.Address.Kind(), path)
-			if fact.Create || !c.differs(fact, w, path, want[name], have[name]) {
+			asked := completed(fact, want[name], have[name])
+			if fact.Create || !c.differs(fact, w, path, asked, have[name]) {
 				continue
 			}
-			diffs = append(diffs, Diff{Path: path, At: at, Want: want[name], Have: have[name],
+			diffs = append(diffs, Diff{Path: path, At: at, Want: asked, Have: have[name],
 				Cause: c.causeOfDiff(fact, w, path, have[name]), Secret: c.facts.Secret(w, path)})
 		}
 	}
@@ -322,7 +328,7 @@ func (c *comparison) causeOfDiff(fact schema.Fact, w schema.Object, path string,
 			return FromInput
 		}
 		return FromDrift
-	case !known || same(fact, before, have):
+	case !known || same(fact, completed(fact, before, have), have):
 		return FromCommit
 	}
 	return FromBoth

@@ -154,7 +154,7 @@ func (w *work) tell() {
 
 // observe reads the realm, the ledger, and what was declared when that was written.
 func (w *work) observe(ctx context.Context) (err error) {
-	w.realm = &realm.Realm{Client: w.Client, Name: w.Want.Ref.Realm, Kinds: w.Kinds}
+	w.realm = &realm.Realm{Client: w.Client, Name: w.Want.Ref.Realm, Kinds: w.Kinds, Complete: w.Want.Complete}
 	if w.live, err = w.realm.Observe(ctx, w.Want, w.Source); err != nil {
 		return err
 	}
@@ -410,7 +410,7 @@ func (w *work) owned(a schema.Address) bool {
 	}
 	o := w.live.State[a]
 	o.Address = a
-	if realm.Builtin(w.Want.Ref.Realm, o) || realm.Released(a) || realm.IsLinks(a) && len(realm.Targets(o)) == 0 {
+	if realm.Builtin(w.Want.Ref.Realm, o) || w.live.Ambiguous[a] || realm.Released(a) || realm.IsLinks(a) && len(realm.Targets(o)) == 0 {
 		return false // there is nothing to remove, or nothing that may be
 	}
 	if w.Account.Realm == w.Want.Ref.Realm && a == schema.Join(schema.RealmAddress, "clients", w.Account.ClientID) {

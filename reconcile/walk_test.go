@@ -163,6 +163,8 @@ func (w *world) finds(s step) {
 		id := ""
 		if list == "client" {
 			id = w.clientID(key)
+		} else if list == "organizations" {
+			id = w.admin.Get(w.at("/organizations?search=" + key)).([]any)[0].(map[string]any)["id"].(string)
 		} else {
 			id = w.id(list, key)
 		}

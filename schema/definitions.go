@@ -102,11 +102,14 @@ type field struct {
 	links     bool   // @links(): references, which become an object of their own
 	complete  bool   // @complete(): a list of objects that is complete where it is declared
 	computed  bool   // @computed(): the server makes it, and takes it from nobody
+	made      string // @computed("-generated"): only where the object's providerId ends so
 	unmanaged bool   // @unmanaged(), @unmanaged("use …"): left alone
 	instead   string // what to write in place of what isn't managed
 	owner     string // @owner(clients): a map of lists of objects, whose keys name those that hold them
 	under     string // @under(identityProviders, by=identityProviderAlias): a list of objects, each of which names the one that holds it
 	by        string // the field that does
+	grouped   string // @grouped(providerType): a map of lists of objects, whose keys are this key field of theirs
+	names     string // @names(alias): a list of what names objects elsewhere, of which only this field is read
 	mappings  string // @mappings(realm), @mappings(client): roles, in entries that each name the client or scope whose links they are
 	nameless  string // @nameless("default-roles-{realm}"): one object, and its name where it bears none
 	says      string // @says("a duration such as 5m"): what the value must be, where CUE's own words are hard to read
@@ -227,7 +230,13 @@ func (d *definitions) kind(a cue.Attribute) (*Kind, bool) {
 		}
 		return strings.FieldsFunc(v, func(r rune) bool { return strings.ContainsRune("[], ", r) })
 	}
-	k := Kind{In: list("in"), Key: list("key")}
+	k := Kind{In: list("in")}
+	for _, name := range list("key") {
+		if required, optional := strings.CutSuffix(name, "?"); optional {
+			k.Optional = append(k.Optional, required)
+		}
+		k.Key = append(k.Key, strings.TrimSuffix(name, "?"))
+	}
 	k.Name, _ = a.String(0)
 	was, _ := a.Flag(1, "was")
 	k.Links, _ = a.Flag(1, "links")
@@ -273,7 +282,7 @@ func (d *definitions) field(name string, v cue.Value) *field {
 		case "complete":
 			f.complete = true
 		case "computed":
-			f.computed = true
+			f.computed, f.made = true, arg
 		case "unmanaged":
 			f.unmanaged, f.instead = true, arg
 		case "says":
@@ -283,6 +292,10 @@ func (d *definitions) field(name string, v cue.Value) *field {
 		case "under":
 			f.under = arg
 			f.by, _, _ = a.Lookup(0, "by")
+		case "grouped":
+			f.grouped = arg
+		case "names":
+			f.names = arg
 		case "mappings":
 			f.mappings = arg
 		case "nameless":
@@ -290,6 +303,18 @@ func (d *definitions) field(name string, v cue.Value) *field {
 		}
 	}
 	return f
+}
+
+// objects is the form of the objects in a list, or in the lists of a map; nil where there are none.
+func (f *field) objects() *form {
+	list := f
+	if f.grouped != "" && f.rest != nil {
+		list = f.rest
+	}
+	if list.names != "" || list.elem == nil || list.elem.kind == nil {
+		return nil
+	}
+	return list.elem.form
 }
 
 func typeName(k cue.Kind) string {
@@ -322,7 +347,7 @@ func holds(f *form, seen map[*form]bool) bool {
 		return true
 	}
 	for _, below := range slices.Concat(slices.Collect(maps.Values(f.fields)), []*field{f.rest, f.elem}) {
-		if below != nil && !below.unmanaged && holds(below.form, seen) {
+		if below != nil && !below.unmanaged && below.names == "" && holds(below.form, seen) {
 			return true
 		}
 	}
@@ -339,12 +364,14 @@ func (d *definitions) state(kind string, f *form, prefix string) {
 	}
 	for name, below := range f.fields {
 		switch {
-		case below.complete && below.elem != nil && below.elem.kind != nil:
-			k := d.kinds[below.elem.kind.Name]
+		case below.names != "":
+			note(kind, prefix+name, below)
+		case below.complete && below.objects() != nil:
+			k := d.kinds[below.objects().kind.Name]
 			k.Complete = append(k.Complete, cmp.Or(below.under, kind))
 			slices.Sort(k.Complete)
 			d.kinds[k.Name] = k
-		case below.mappings != "" || below.computed || below.unmanaged || holds(below.form, map[*form]bool{}):
+		case below.mappings != "" || below.computed && below.made == "" || below.unmanaged || holds(below.form, map[*form]bool{}):
 		case below.links:
 			k := d.kinds[name]
 			k.Name, k.Links = name, true

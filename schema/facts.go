@@ -7,6 +7,7 @@ type Kind struct {
 	Name     string
 	In       []string // kinds of the objects that hold it, "realm" among them
 	Key      []string // fields that make its key; none for what its parent holds once
+	Optional []string // of Key, those that an object may lack
 	Links    bool     // not an object: references that its parent holds, as one set
 	Complete []string // of In, those in which a declared list of them holds no others
 }
@@ -16,8 +17,8 @@ type Fact struct {
 	Set       bool   // @set(): a list whose order doesn't count
 	Ordered   bool   // @ordered(): a list whose order counts
 	Map       bool   // @map(open): a map compared and owned key by key
-	Key       string // @key(name): a list of objects, matched by this field
-	As        string // @as(bool|int|csv|##|json|duration): a typed value in a string
+	Key       string // @key(name): a list of objects, matched by this field; what one of them leaves out stays as it is
+	As        string // @as(bool|int|csv|##|json|profile|duration): a typed value in a string, or in each string of a list
 	Empty     bool   // @empty(equal): null, "", [], {} and absent are one
 	Fold      bool   // @fold(): the case of letters doesn't count
 	Secret    bool   // @secret(): never shown

@@ -23,11 +23,14 @@ type Address string
 const RealmAddress Address = "realm"
 
 // Join is the address of the object of one kind below parent, or of the list of them where no key is given. Below the
-// realm, addresses begin with the kind.
+// realm, addresses begin with the kind. Empty parts at the end of a key are left out: an object may lack them.
 func Join(parent Address, kind string, key ...string) Address {
 	a := kind
 	if parent != RealmAddress && parent != "" {
 		a = string(parent) + "/" + kind
+	}
+	for len(key) > 1 && key[len(key)-1] == "" {
+		key = key[:len(key)-1]
 	}
 	if len(key) == 0 {
 		return Address(a)

@@ -28,6 +28,7 @@ type walker struct {
 	places  map[string]place   // of the values of the object being read, by label
 	labels  map[Address]string // of the objects read
 	lists   []*field           // flat lists that were declared
+	group   map[string]string  // the key field that the map around a list gives its objects
 	depth   int
 }
 
@@ -98,7 +99,7 @@ func (w *walker) object(f *form, n ast.Expr, parent Address, label string, o Ori
 		}
 		object.Address, object.Origin = Join(parent, f.kind.Name, key...), at
 		if name == "" {
-			label += "[" + strings.Join(key, ",") + "]"
+			label += "[" + strings.Join(object.Address.Key(), ",") + "]"
 		}
 		if w.labels[object.Address] == label {
 			w.problem(at, "keep one", "%s stands here twice, first at %s", label, w.into.State[object.Address].Origin)
@@ -106,7 +107,9 @@ func (w *walker) object(f *form, n ast.Expr, parent Address, label string, o Ori
 		}
 		w.labels[object.Address] = label
 		for i, k := range f.kind.Key {
-			object.Fields[k], object.Origins[k] = key[i], at
+			if key[i] != "" {
+				object.Fields[k], object.Origins[k] = key[i], at
+			}
 		}
 	}
 	before := w.places
@@ -146,6 +149,10 @@ func (w *walker) key(f *form, s *ast.StructLit, label string, start Origin, name
 	for _, k := range f.kind.Key {
 		m := members[k]
 		if m == nil {
+			if given, ok := w.group[k]; ok || slices.Contains(f.kind.Optional, k) {
+				key = append(key, given)
+				continue
+			}
 			if name != "" && len(f.kind.Key) == 1 {
 				return []string{name}, start, true
 			}
@@ -248,11 +255,13 @@ func (w *walker) fields(o *Object, f *form, entries []entry, values, checked map
 			w.problem(e.origin, "", "%s has no place here", name)
 		case known == nil:
 			w.unknown(f, e, path, label)
-		case known.computed, w.inEnvelope && path+e.name == "spec.realm": // the realm itself is read by root
+		case known.computed && strings.HasSuffix(providerID(o), known.made), w.inEnvelope && path+e.name == "spec.realm": // the realm itself is read by root
 		case null(e.value):
 			w.problem(at, "leave the field out or write the value", "%s: null asks for the server's default, which this version of cloakwork doesn't know", name)
 		case known.unmanaged:
 			w.unmanaged(known, e, name)
+		case known.names != "":
+			w.namesIn(o, known, e, name)
 		case known.links:
 			link := Object{Address: Join(o.Address, known.name), Fields: map[string]any{}, Origin: e.origin, Origins: map[string]Origin{}, Inputs: map[string]bool{}}
 			if v, ok := w.value(&link, known, e.value, known.name, name, at); ok {
@@ -264,6 +273,8 @@ func (w *walker) fields(o *Object, f *form, entries []entry, values, checked map
 			w.scopeMappings(known, e, name)
 		case known.owner != "":
 			w.owned(o, known, e, name)
+		case known.grouped != "":
+			w.groups(o, known, e, name)
 		case known.elem != nil && known.elem.kind != nil:
 			w.list(o, known, e, name)
 		case known.kind != nil:
@@ -345,8 +356,8 @@ func (w *walker) hasKey(f *form, s *ast.StructLit) bool {
 	members := w.document.members(s)
 	return !slices.ContainsFunc(f.kind.Key, func(k string) bool {
 		m := members[k]
-		if m == nil {
-			return true
+		if _, given := w.group[k]; m == nil {
+			return !given && !slices.Contains(f.kind.Optional, k)
 		}
 		v, input, ok := w.scalarText(m.Value)
 		return !ok || input || v == ""
@@ -365,6 +376,50 @@ func (w *walker) owned(o *Object, f *field, e entry, label string) {
 		w.list(&holder, f.rest, owner, label+"."+owner.name)
 	}
 }
+
+// groups reads a map of lists of objects, whose keys are a key field of theirs: the provider types of components.
+func (w *walker) groups(o *Object, f *field, e entry, label string) {
+	s, ok := e.value.(*ast.StructLit)
+	if !ok {
+		w.mistyped(e.value, label, e.origin, "an object", "", "")
+		return
+	}
+	if f.complete {
+		w.into.Complete[Join(o.Address, f.objects().kind.Name)] = true
+	}
+	before := w.group
+	for _, group := range w.entries(s, label, e.origin) {
+		w.group = map[string]string{f.grouped: group.name}
+		w.list(o, f.rest, group, label)
+	}
+	w.group = before
+}
+
+// namesIn reads a list of what names objects elsewhere, as exports repeat them as a whole: its value is the names.
+func (w *walker) namesIn(o *Object, f *field, e entry, label string) {
+	l, ok := e.value.(*ast.ListLit)
+	if !ok {
+		w.mistyped(e.value, label, e.origin, "a list", "", "")
+		return
+	}
+	names := []any{}
+	for i, elem := range l.Elts {
+		var value ast.Expr
+		if s, ok := elem.(*ast.StructLit); ok && w.document.members(s)[f.names] != nil {
+			value = w.document.members(s)[f.names].Value
+		}
+		name, input, ok := w.scalarText(value)
+		if value == nil || !ok || input || name == "" {
+			w.problem(w.document.at(elem, e.origin), "write {"+f.names+": NAME}", "%s has no %s", index(label, i), f.names)
+			return
+		}
+		names = append(names, name)
+	}
+	o.Fields[e.name], o.Origins[e.name] = names, e.origin
+}
+
+// providerID is what an object says its provider is; "" where it says nothing.
+func providerID(o *Object) string { s, _ := o.Fields["providerId"].(string); return s }
 
 // directive reads what an object says about itself: $was.
 func (w *walker) directive(o *Object, f *form, e entry, label string) {

@@ -31,6 +31,7 @@ func (r *Realm) Apply(ctx context.Context, live Live, changes []drift.Change, un
 			a.renamed(c.From, c.Address)
 		}
 	}
+	a.changes = changes
 	steps := []func(context.Context, []drift.Change) error{a.objects, a.links, a.deletes}
 	for _, step := range steps {
 		if err := step(ctx, changes); err != nil {
@@ -79,6 +80,9 @@ type application struct {
 	mu     sync.Mutex
 	ids    map[schema.Address]string // "" where it must be asked for
 	failed map[schema.Address]bool
+
+	changes  []drift.Change // all of the pass
+	policies sync.Mutex     // of two PUTs of one document at a time one is lost
 }
 
 // renamed lets the ids of a subtree be found under its new address.
@@ -94,7 +98,7 @@ func (a *application) renamed(from, to schema.Address) {
 // objects creates, updates and renames, row by row, parents before children, equals side by side.
 func (a *application) objects(ctx context.Context, changes []drift.Change) error {
 	for i, k := range kinds {
-		if k.Shape != Document && k.Shape != Collection {
+		if k.Shape != Document && k.Shape != Collection && k.Shape != Apart {
 			continue
 		}
 		levels := map[int][]*drift.Change{}
@@ -183,6 +187,9 @@ func (a *application) blocked(c *drift.Change) schema.Address {
 
 // object creates, updates or renames one object.
 func (a *application) object(ctx context.Context, k Kind, c *drift.Change) error {
+	if k.Shape == Apart {
+		return a.apart(ctx, c)
+	}
 	if c.Op == drift.Create {
 		return a.create(ctx, k, c.Want)
 	}
@@ -208,6 +215,22 @@ func (a *application) object(ctx context.Context, k Kind, c *drift.Change) error
 	}
 	merge(body, c.Diffs, k.Merge)
 	return a.Client.Put(ctx, a.path(path...), body)
+}
+
+// apart makes a change to an object of a kind that none of the shapes fits.
+func (a *application) apart(ctx context.Context, c *drift.Change) error {
+	switch kind := c.Address.Kind(); kind {
+	case "components":
+		return a.component(ctx, c)
+	case "requiredActions":
+		return a.requiredAction(ctx, c)
+	case "clientProfiles", "clientPolicies":
+		return a.clientPolicy(ctx, c)
+	case "organizations":
+		return a.organization(ctx, c)
+	default:
+		return fmt.Errorf("nobody writes %s", kind)
+	}
 }
 
 func (a *application) create(ctx context.Context, k Kind, o schema.Object) error {
@@ -236,12 +259,19 @@ func (a *application) create(ctx context.Context, k Kind, o schema.Object) error
 // updateRealm writes the settings over those as they are at this moment: a PUT replaces the attributes as a whole, and
 // what others changed since we looked is theirs.
 func (a *application) updateRealm(ctx context.Context, c *drift.Change) error {
-	var body map[string]any
-	if err := a.Client.Get(ctx, a.path(), nil, &body); err != nil {
-		return err
+	texts, settings := localized(c.Diffs)
+	if len(settings) > 0 {
+		var body map[string]any
+		if err := a.Client.Get(ctx, a.path(), nil, &body); err != nil {
+			return err
+		}
+		merge(body, settings, false)
+		// A policy with a profile that is gone would fail the whole of it (26.7.3 answers 500).
+		if err := a.Client.Put(ctx, a.path(), without(body, "clientProfiles", "clientPolicies")); err != nil {
+			return err
+		}
 	}
-	merge(body, c.Diffs, false)
-	return a.Client.Put(ctx, a.path(), body)
+	return a.localize(ctx, texts)
 }
 
 // moveGroup takes a group with all below it to another parent, by making it a child there again with its id.
@@ -413,6 +443,9 @@ func (a *application) deletes(ctx context.Context, changes []drift.Change) error
 }
 
 func (a *application) delete(ctx context.Context, c *drift.Change) error {
+	if kinds[row(c.Address.Kind())].Shape == Apart {
+		return a.apart(ctx, c)
+	}
 	path, err := a.item(ctx, c.Address)
 	if err != nil {
 		return err

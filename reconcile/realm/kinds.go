@@ -17,6 +17,7 @@ const (
 	Collection              // POST to X; GET, PUT, DELETE X/{id}
 	BodyLinks               // POST and DELETE a list of representations at X
 	PathLinks               // PUT and DELETE X/{id}
+	Apart                   // none of these: written by a file of its own
 )
 
 // Kind says where one kind of object lives in the admin API; what it is called and keyed by stands in its CUE definition.
@@ -44,6 +45,11 @@ var kinds = []Kind{
 	{Name: "groups", Shape: Collection, Path: "groups", Nested: "children", Item: "groups", Builtin: never},
 	{Name: "identityProviders", Shape: Collection, Path: "identity-provider/instances", Builtin: never},
 	{Name: "identityProviderMappers", Shape: Collection, Path: "mappers", Builtin: never},
+	{Name: "components", Shape: Apart, Path: "components", Item: "components", Builtin: builtinComponent},
+	{Name: "requiredActions", Shape: Apart, Path: "authentication/required-actions", Builtin: always},
+	{Name: "clientProfiles", Shape: Apart, Path: "client-policies/profiles", Builtin: never},
+	{Name: "clientPolicies", Shape: Apart, Path: "client-policies/policies", Builtin: never},
+	{Name: "organizations", Shape: Apart, Path: "organizations", Builtin: never},
 
 	{Name: "composites", Shape: BodyLinks, Path: "composites", Builtin: never},
 	{Name: "scopeMappings", Shape: BodyLinks, Path: "scope-mappings", Split: true, Builtin: ofBuiltin},

@@ -135,6 +135,10 @@ func Dangling(r *Realm, live Live, want schema.State) []schema.Problem {
 	var problems []schema.Problem
 	for _, a := range want.Addresses() {
 		o := want[a]
+		if live.Ambiguous[a] {
+			problems = append(problems, schema.Problem{Origin: o.Origin, What: fmt.Sprintf("Keycloak has more than one %s", a),
+				Hint: "rename or delete all but one by hand"})
+		}
 		if parent := a.Parent(); parent != "" && leadsNowhere(parent) {
 			problems = append(problems, dangling(o.Origin, want, live.State, a, parent))
 		}

@@ -21,6 +21,8 @@ type Realm struct {
 	Client *keycloak.Client
 	Name   string
 	Kinds  map[string]schema.Kind // of the definitions that the realm is declared by
+
+	Complete map[schema.Address]bool // the lists that hold no others than are declared
 }
 
 // Live is a realm as it is.
@@ -29,6 +31,8 @@ type Live struct {
 	ID      string            // the realm's
 	State   schema.State      // without our own client
 	Ledgers map[string]Ledger // by source
+
+	Ambiguous map[schema.Address]bool // names that the server has twice, so that nobody can tell which is meant
 
 	ledgerID string // the id of the client that holds the ledgers
 }
@@ -43,7 +47,7 @@ const page = 100
 // Observe reads the realm, or what an account may see of it. What costs a request a collection is read as a whole; what
 // costs one an object, only where something declared, owned by the source or referred to asks for it.
 func (r *Realm) Observe(ctx context.Context, want *schema.Realm, source string) (Live, error) {
-	o := observation{Realm: r, live: Live{State: schema.State{}, Ledgers: map[string]Ledger{}}}
+	o := observation{Realm: r, live: Live{State: schema.State{}, Ledgers: map[string]Ledger{}, Ambiguous: map[schema.Address]bool{}}}
 	if exists, err := o.realm(ctx); err != nil || !exists {
 		return o.live, err
 	}
@@ -54,8 +58,14 @@ func (r *Realm) Observe(ctx context.Context, want *schema.Realm, source string) 
 	}
 	needed := need(want, o.live.Ledgers[source].Owned)
 	second := append(needed.reads("roles", o.clientRoles), o.defaultGroups)
-	if needed["identityProviders"] != nil {
-		second = append(second, o.identityProviders)
+	for kind, read := range map[string]func(context.Context) error{"identityProviders": o.identityProviders,
+		"requiredActions": o.requiredActions, "components": o.components, "organizations": o.organizations(want)} {
+		if needed[kind] != nil {
+			second = append(second, read)
+		}
+	}
+	if localizes(want, o.live.Ledgers[source].Owned) {
+		second = append(second, o.localization)
 	}
 	if err := together(ctx, second...); err != nil {
 		return Live{}, err
@@ -178,7 +188,8 @@ func (o *observation) realm(ctx context.Context) (bool, error) {
 	}
 	id, _ := fields["id"].(string)
 	o.live.Exists, o.live.ID = true, id
-	o.put(schema.RealmAddress, id, without(fields, "defaultRole", "requiredCredentials"))
+	o.clientPolicies(fields)
+	o.put(schema.RealmAddress, id, without(fields, "defaultRole", "requiredCredentials", "clientProfiles", "clientPolicies"))
 	return true, nil
 }
 

@@ -35,6 +35,8 @@ func writer(a schema.Address) string {
 		return "manage-clients"
 	case "groups":
 		return "manage-users"
+	case "organizations":
+		return "manage-organizations"
 	}
 	if strings.HasSuffix(a.Kind(), "ClientScopes") {
 		return "manage-clients"

@@ -1,0 +1,74 @@
+package realm
+
+import (
+	"context"
+	"slices"
+	"strings"
+
+	"github.com/cloakwork/cloakwork/drift"
+	"github.com/cloakwork/cloakwork/schema"
+)
+
+// clientPolicies takes the profiles and policies of clients from the settings of the realm, which bring them along.
+func (o *observation) clientPolicies(realm map[string]any) {
+	for kind, list := range policyLists {
+		document, _ := realm[kind].(map[string]any)
+		for _, object := range objectsIn(document, list) {
+			o.put(schema.Join(schema.RealmAddress, kind, text(object["name"])), "", object)
+		}
+	}
+}
+
+// policyLists are the lists in the documents of two kinds.
+var policyLists = map[string]string{"clientProfiles": "profiles", "clientPolicies": "policies"}
+
+func objectsIn(document map[string]any, list string) []map[string]any {
+	var objects []map[string]any
+	elements, _ := document[list].([]any)
+	for _, e := range elements {
+		if object, ok := e.(map[string]any); ok {
+			objects = append(objects, object)
+		}
+	}
+	return objects
+}
+
+// clientPolicy changes one profile or policy in the document that holds all of them, as it is at this moment.
+func (a *application) clientPolicy(ctx context.Context, c *drift.Change) error {
+	a.policies.Lock()
+	defer a.policies.Unlock()
+	k := kinds[row(c.Address.Kind())]
+	list := policyLists[k.Name]
+	path := a.path(strings.Split(k.Path, "/")...)
+	var document map[string]any
+	if err := a.Client.Get(ctx, path, nil, &document); err != nil {
+		return err
+	}
+	objects := objectsIn(document, list)
+	i := slices.IndexFunc(objects, func(o map[string]any) bool { return text(o["name"]) == c.Address.Name() })
+	switch {
+	case c.Op == drift.Delete && i < 0:
+		return nil
+	case c.Op == drift.Delete:
+		objects = slices.Delete(objects, i, i+1)
+	case i < 0:
+		objects = append(objects, configured(deepCopy(c.Want.Fields)))
+	default:
+		merge(objects[i], c.Diffs, false)
+		objects[i] = configured(deepCopy(objects[i])) // what is declared stays as it is
+	}
+	if objects == nil {
+		objects = []map[string]any{}
+	}
+	return a.Client.Put(ctx, path, map[string]any{list: objects})
+}
+
+// configured gives every executor a configuration: without one Keycloak answers 500.
+func configured(object map[string]any) map[string]any {
+	for _, executor := range objectsIn(object, "executors") {
+		if executor["configuration"] == nil {
+			executor["configuration"] = map[string]any{}
+		}
+	}
+	return object
+}

@@ -1,0 +1,115 @@
+package realm
+
+import (
+	"context"
+	"net/url"
+
+	"github.com/cloakwork/cloakwork/drift"
+	"github.com/cloakwork/cloakwork/reconcile/keycloak"
+	"github.com/cloakwork/cloakwork/schema"
+)
+
+// linked is the field of an organization that its representation doesn't bring: the aliases of its identity providers.
+const linked = "identityProviders"
+
+// organizations reads them, and of those whose identity providers are declared, these too.
+func (o *observation) organizations(want *schema.Realm) func(context.Context) error {
+	return func(ctx context.Context) error {
+		all, err := o.all(ctx, url.Values{"briefRepresentation": {"false"}}, "organizations")
+		if keycloak.IsNotFound(err) { // the realm has them not enabled
+			return nil
+		} else if keycloak.IsForbidden(err) {
+			return unseen("view-organizations", "the organizations")
+		} else if err != nil {
+			return err
+		}
+		for _, organization := range all {
+			a, id := schema.Join(schema.RealmAddress, "organizations", text(organization["alias"])), text(organization["id"])
+			if _, declared := want.State[a].Fields[linked]; declared {
+				if organization[linked], err = o.linkedProviders(ctx, id); err != nil {
+					return err
+				}
+			}
+			o.put(a, id, organization)
+		}
+		return nil
+	}
+}
+
+func (r *Realm) linkedProviders(ctx context.Context, organization string) ([]any, error) {
+	var providers []map[string]any
+	err := r.Client.Get(ctx, r.path("organizations", organization, "identity-providers"), nil, &providers)
+	if keycloak.IsForbidden(err) {
+		return nil, unseen("view-identity-providers", "the identity providers of organizations")
+	} else if err != nil {
+		return nil, err
+	}
+	aliases := []any{}
+	for _, p := range providers {
+		aliases = append(aliases, p["alias"])
+	}
+	return aliases, nil
+}
+
+// organization creates, changes or deletes an organization, and links it to identity providers.
+func (a *application) organization(ctx context.Context, c *drift.Change) error {
+	path := func(segments ...string) string { return a.path(append([]string{"organizations"}, segments...)...) }
+	id := c.Have.ID
+	switch c.Op {
+	case drift.Delete:
+		if err := a.Client.Delete(ctx, path(id), nil); !keycloak.IsNotFound(err) {
+			return err
+		}
+		return nil // somebody else was faster
+	case drift.Create:
+		var err error
+		if id, err = a.Client.Post(ctx, path(), nil, without(deepCopy(c.Want.Fields), linked), nil); err != nil {
+			return err
+		}
+	default:
+		body := deepCopy(c.Have.Fields)
+		var diffs []drift.Diff
+		for _, d := range c.Diffs {
+			if d.At[0] != linked {
+				diffs = append(diffs, d)
+			}
+		}
+		merge(body, diffs, false)
+		if len(diffs) > 0 {
+			if err := a.Client.Put(ctx, path(id), without(body, linked)); err != nil {
+				return err
+			}
+		}
+	}
+	want, _ := c.Want.Fields[linked].([]any)
+	have, _ := c.Have.Fields[linked].([]any)
+	if _, declared := c.Want.Fields[linked]; !declared {
+		return nil
+	}
+	for _, alias := range lacking(have, want) {
+		if err := a.Client.Delete(ctx, path(id, "identity-providers", alias), nil); err != nil && !keycloak.IsNotFound(err) {
+			return err
+		}
+	}
+	for _, alias := range lacking(want, have) {
+		if _, err := a.Client.Post(ctx, path(id, "identity-providers"), nil, alias, nil); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// lacking are the names in one list that another lacks.
+func lacking(names, in []any) []string {
+	var left []string
+	for _, name := range names {
+		found := false
+		for _, other := range in {
+			found = found || other == name
+		}
+		if !found {
+			left = append(left, text(name))
+		}
+	}
+	return left
+}
