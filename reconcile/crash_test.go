@@ -17,6 +17,7 @@ import (
 
 	"github.com/cloakwork/cloakwork/drift"
 	"github.com/cloakwork/cloakwork/reconcile"
+	"github.com/cloakwork/cloakwork/reconcile/keycloak"
 	"github.com/cloakwork/cloakwork/reconcile/keycloak/keycloaktest"
 	"github.com/cloakwork/cloakwork/schema"
 )
@@ -120,14 +121,14 @@ var commits = map[string]string{
 type crashing struct {
 	*world
 	proxy   *keycloaktest.Proxy
-	declare map[string]*schema.Realm
+	account string // the client whose credentials sign in; "" for the administrator's
 	last    func() // called before the write that ends the second commit's passes
 }
 
 func newCrashing(t *testing.T) *crashing {
 	t.Helper()
 	w := newWorld(t)
-	c := &crashing{world: w, proxy: keycloaktest.NewProxy(t, w.url), declare: map[string]*schema.Realm{}, last: func() {}}
+	c := &crashing{world: w, proxy: keycloaktest.NewProxy(t, w.url), last: func() {}}
 	c.url = c.proxy.URL
 	c.proxy.Intercept(func(r *http.Request) *http.Response {
 		switch {
@@ -139,6 +140,33 @@ func newCrashing(t *testing.T) *crashing {
 		return nil
 	})
 	return c
+}
+
+// newAccount makes a client that may do everything. Hundreds of processes sign in here, and a password takes the server a
+// tenth of a second each time.
+func newAccount(t *testing.T) string {
+	t.Helper()
+	w := newWorld(t)
+	id := w.admin.Create("/admin/realms/master/clients", map[string]any{"clientId": w.name, "secret": "as " + w.name, "serviceAccountsEnabled": true})
+	t.Cleanup(func() { w.must(http.MethodDelete, "/admin/realms/master/clients/"+id, nil) })
+	user := w.admin.Get("/admin/realms/master/clients/" + id + "/service-account-user").(map[string]any)["id"].(string)
+	w.must(http.MethodPost, "/admin/realms/master/users/"+user+"/role-mappings/realm", []any{w.admin.Get("/admin/realms/master/roles/admin")})
+	return w.name
+}
+
+// connect signs in anew, as a new process does.
+func (c *crashing) connect() {
+	c.t.Helper()
+	if c.account == "" {
+		c.world.connect()
+		return
+	}
+	client, err := keycloak.New(keycloak.Config{URL: c.url, ClientID: c.account, ClientSecret: "as " + c.account, Patience: -1})
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	c.t.Cleanup(client.Close)
+	c.client = client
 }
 
 // keys are those of a realm made quickly: what RSA keys take on a busy machine is most of a second, and here it doesn't
@@ -330,6 +358,7 @@ var cuts = []struct {
 }{{"before", (*keycloaktest.Proxy).CutBefore}, {"after", (*keycloaktest.Proxy).CutAfter}}
 
 func TestEveryCrashOfAFirstApplyAndOfAnUpdateHeals(t *testing.T) {
+	account := newAccount(t)
 	c := newCrashing(t)
 	made := c.heal(first)
 	afterFirst := c.view()
@@ -347,6 +376,7 @@ func TestEveryCrashOfAFirstApplyAndOfAnUpdateHeals(t *testing.T) {
 			t.Run(fmt.Sprintf("write %d, %s the server got it", n, cut.name), func(t *testing.T) {
 				t.Parallel()
 				c := newCrashing(t)
+				c.account = account
 				if n <= made {
 					c.crash(first, cut.cut, n)
 				}
@@ -367,6 +397,7 @@ func TestEveryCrashOfAFirstApplyAndOfAnUpdateHeals(t *testing.T) {
 // The second commit finds what a crash of the first left, and crashes itself: at its first write, in its middle, and at its
 // last. Each time it is another process that goes on.
 func TestEveryCrashOfAFirstApplyHealsThoughTheNextCommitCrashesThreeTimes(t *testing.T) {
+	account := newAccount(t)
 	c := newCrashing(t)
 	c.found()
 	made := c.heal(first)
@@ -379,6 +410,7 @@ func TestEveryCrashOfAFirstApplyHealsThoughTheNextCommitCrashesThreeTimes(t *tes
 			t.Run(fmt.Sprintf("write %d, %s the server got it", n, cut.name), func(t *testing.T) {
 				t.Parallel()
 				c := newCrashing(t)
+				c.account = account
 				c.found()
 				c.crash(first, cut.cut, n)
 				changes := c.crash(second, cut.cut, 1)
