@@ -237,6 +237,9 @@ func (c *comparison) diffs(w, h schema.Object) []Diff {
 			}
 			fact := c.facts.Of(w.Address.Kind(), path)
 			asked := completed(fact, want[name], have[name])
+			if fact.Once {
+				asked = c.toppedUp(w.Address, path, want[name], have[name])
+			}
 			if fact.Create || !c.differs(fact, w, path, asked, have[name]) {
 				continue
 			}
@@ -276,7 +279,13 @@ func (c *comparison) dropped(w, h schema.Object) []Diff {
 				walk(at, nested, live)
 				continue
 			}
-			if _, wanted := want[name]; open && !wanted && c.ours(w.Address, path) {
+			_, wanted := want[name]
+			if fact := c.facts.Of(w.Address.Kind(), path); fact.Once && !wanted {
+				if left := c.toppedUp(w.Address, path, nil, v); !same(fact, left, v) {
+					diffs = append(diffs, Diff{Path: path, At: at, Want: left, Have: v, Cause: c.causeOfDiff(fact, w, path, v)})
+				}
+			}
+			if open && !wanted && c.ours(w.Address, path) {
 				diffs = append(diffs, Diff{Path: path, At: at, Have: v, Unset: true,
 					Cause: c.causeOfDiff(schema.Fact{}, w, path, v), Secret: c.facts.Secret(w, path)})
 			}
@@ -284,6 +293,26 @@ func (c *comparison) dropped(w, h schema.Object) []Diff {
 	}
 	walk(nil, w.Fields, h.Fields)
 	return diffs
+}
+
+// toppedUp is a list that the server uses up: as it is, with what is declared and was never written there, and without
+// what was and is no longer declared.
+func (c *comparison) toppedUp(a schema.Address, path string, want, have any) any {
+	declared, _ := want.([]any)
+	live, _ := have.([]any)
+	written := func(v any) bool { return c.ours(a, path+"."+scalar(v)) }
+	list := []any{}
+	for _, v := range live {
+		if slices.Contains(declared, v) || !written(v) {
+			list = append(list, v)
+		}
+	}
+	for _, v := range declared {
+		if !slices.Contains(live, v) && !written(v) {
+			list = append(list, v)
+		}
+	}
+	return list
 }
 
 // before is what the object declared at a path when it was last applied.

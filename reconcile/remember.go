@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -22,6 +23,7 @@ func (w *work) remember(ctx context.Context) error {
 	l := w.ledger
 	l.Server, l.RealmID, l.Source, l.Path, l.Environment = w.Want.Ref.Server, w.live.ID, w.Source, w.Path, w.Environment
 	l.Owned, l.Digest = w.wanted(), w.digest(w.Want)
+	maps.Copy(l.Owned, w.written())
 	named := w.ledger.Commit != "" || w.Commit == "" // what a changed tree applied has a commit now
 	if named && l.Digest == w.ledger.Digest && maps.Equal(l.Owned, w.ledger.Owned) {
 		return nil
@@ -94,6 +96,22 @@ func (w *work) wanted() map[schema.Address]bool {
 			}
 		}
 		walk(nil, o.Fields)
+	}
+	return owned
+}
+
+// written are the elements of lists that the server uses up, as keys. Only a converged pass has surely written them.
+func (w *work) written() map[schema.Address]bool {
+	owned := map[schema.Address]bool{}
+	for a, o := range w.Want.State {
+		for path, fact := range w.Facts[a.Kind()] {
+			v, _ := drift.Value(o.Fields, path)
+			if list, ok := v.([]any); ok && fact.Once {
+				for _, element := range list {
+					owned[drift.Key(a, fmt.Sprintf("%s.%v", path, element))] = true
+				}
+			}
+		}
 	}
 	return owned
 }

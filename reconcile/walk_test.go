@@ -12,7 +12,7 @@ import (
 // only the fields that want names are compared.
 type step struct {
 	declared string // fields of spec.realm, indented by four
-	path     string // below the realm; {client:NAME}, {client-scopes:NAME}, {groups:PATH} stand for ids
+	path     string // below the realm; {client:NAME}, {client-scopes:NAME}, {groups:PATH}, {users:NAME} stand for ids
 	want     string // JSON; null: not there any more
 }
 
@@ -161,11 +161,14 @@ func (w *world) finds(s step) {
 		name, after, _ := strings.Cut(rest, "}")
 		list, key, _ := strings.Cut(name, ":")
 		id := ""
-		if list == "client" {
+		switch list {
+		case "client":
 			id = w.clientID(key)
-		} else if list == "organizations" {
+		case "organizations":
 			id = w.admin.Get(w.at("/organizations?search=" + key)).([]any)[0].(map[string]any)["id"].(string)
-		} else {
+		case "users":
+			id = w.userID(key)
+		default:
 			id = w.id(list, key)
 		}
 		path = before + id + after

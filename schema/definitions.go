@@ -100,6 +100,7 @@ type field struct {
 	name      string
 	fact      Fact
 	links     bool   // @links(): references, which become an object of their own
+	linked    string // @links(memberships): the kind of that object, where it isn't called as the field
 	complete  bool   // @complete(): a list of objects that is complete where it is declared
 	computed  bool   // @computed(): the server makes it, and takes it from nobody
 	made      string // @computed("-generated"): only where the object's providerId ends so
@@ -240,6 +241,7 @@ func (d *definitions) kind(a cue.Attribute) (*Kind, bool) {
 	k.Name, _ = a.String(0)
 	was, _ := a.Flag(1, "was")
 	k.Links, _ = a.Flag(1, "links")
+	k.Fold, _ = a.Flag(1, "fold")
 	d.kinds[k.Name] = k
 	return &k, was
 }
@@ -270,6 +272,8 @@ func (d *definitions) field(name string, v cue.Value) *field {
 			f.fact.WriteOnly, f.fact.Secret = true, true
 		case "create":
 			f.fact.Create = true
+		case "once":
+			f.fact.Once = true
 		case "fixed":
 			f.fact.Fixed = true
 		case "server":
@@ -278,7 +282,7 @@ func (d *definitions) field(name string, v cue.Value) *field {
 			f.fact.Ref = arg
 			f.fact.RefBy, _, _ = a.Lookup(0, "by")
 		case "links":
-			f.links = true
+			f.links, f.linked = true, arg
 		case "complete":
 			f.complete = true
 		case "computed":
@@ -373,15 +377,16 @@ func (d *definitions) state(kind string, f *form, prefix string) {
 			d.kinds[k.Name] = k
 		case below.mappings != "" || below.computed && below.made == "" || below.unmanaged || holds(below.form, map[*form]bool{}):
 		case below.links:
-			k := d.kinds[name]
-			k.Name, k.Links = name, true
+			links := cmp.Or(below.linked, name)
+			k := d.kinds[links]
+			k.Name, k.Links = links, true
 			if !slices.Contains(k.In, kind) {
 				k.In = append(k.In, kind)
 				slices.Sort(k.In)
 			}
-			d.kinds[name] = k
-			note(name, name, below)
-			d.state(name, below.form, name+".")
+			d.kinds[links] = k
+			note(links, name, below)
+			d.state(links, below.form, name+".")
 		default:
 			note(kind, prefix+name, below)
 			d.state(kind, below.form, prefix+name+".")

@@ -8,6 +8,7 @@ type Kind struct {
 	In       []string // kinds of the objects that hold it, "realm" among them
 	Key      []string // fields that make its key; none for what its parent holds once
 	Optional []string // of Key, those that an object may lack
+	Fold     bool     // the server keeps names in small letters, and so does the key
 	Links    bool     // not an object: references that its parent holds, as one set
 	Complete []string // of In, those in which a declared list of them holds no others
 }
@@ -24,6 +25,7 @@ type Fact struct {
 	Secret    bool   // @secret(): never shown
 	WriteOnly bool   // @writeonly(): the server never gives it back; implies Secret
 	Create    bool   // @create(): sent when the object is made, and never compared
+	Once      bool   // @once(): a list whose elements are each written once, since the server uses them up; others stay
 	Fixed     bool   // @fixed(): can't be changed in place
 	Server    string // @server(value): the server puts this in by itself; no drift
 	HasServer bool

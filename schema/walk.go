@@ -1,6 +1,7 @@
 package schema
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -181,6 +182,9 @@ func (w *walker) key(f *form, s *ast.StructLit, label string, start Origin, name
 			w.problem(o, "", "%s is empty", prefix(label)+k)
 			return nil, start, false
 		}
+		if f.kind.Fold {
+			v = strings.ToLower(v)
+		}
 		key = append(key, v)
 	}
 	return key, at, true
@@ -256,6 +260,7 @@ func (w *walker) fields(o *Object, f *form, entries []entry, values, checked map
 		case known == nil:
 			w.unknown(f, e, path, label)
 		case known.computed && strings.HasSuffix(providerID(o), known.made), w.inEnvelope && path+e.name == "spec.realm": // the realm itself is read by root
+		case path == "" && f.kind != nil && f.kind.Fold && slices.Contains(f.kind.Key, e.name): // key has read it
 		case null(e.value):
 			w.problem(at, "leave the field out or write the value", "%s: null asks for the server's default, which this version of cloakwork doesn't know", name)
 		case known.unmanaged:
@@ -263,7 +268,7 @@ func (w *walker) fields(o *Object, f *form, entries []entry, values, checked map
 		case known.names != "":
 			w.namesIn(o, known, e, name)
 		case known.links:
-			link := Object{Address: Join(o.Address, known.name), Fields: map[string]any{}, Origin: e.origin, Origins: map[string]Origin{}, Inputs: map[string]bool{}}
+			link := Object{Address: Join(o.Address, cmp.Or(known.linked, known.name)), Fields: map[string]any{}, Origin: e.origin, Origins: map[string]Origin{}, Inputs: map[string]bool{}}
 			if v, ok := w.value(&link, known, e.value, known.name, name, at); ok {
 				link.Fields[known.name], checked[known.name] = v, v
 				link.Origins[known.name] = e.origin
@@ -441,6 +446,9 @@ func (w *walker) directive(o *Object, f *form, e entry, label string) {
 			if !ok || input || name == "" {
 				w.problem(w.document.at(elem, at), "write $was: [old-name]", "%s is not a list of former names", label)
 				return
+			}
+			if f.kind.Fold {
+				name = strings.ToLower(name)
 			}
 			o.Was = append(o.Was, name)
 		}

@@ -102,6 +102,7 @@ var traits = []struct {
 	{"write-only", false, func(f schema.Fact) bool { return f.WriteOnly }},
 	{"secret", false, func(f schema.Fact) bool { return f.Secret && !f.WriteOnly }},
 	{"set at creation only", false, func(f schema.Fact) bool { return f.Create }},
+	{"lists whose elements are each written once, since they are used up", false, func(f schema.Fact) bool { return f.Once }},
 	{"can't be changed", false, func(f schema.Fact) bool { return f.Fixed }},
 	{"set by the server, unless declared", false, func(f schema.Fact) bool { return f.HasServer }},
 	{"sets", false, func(f schema.Fact) bool { return f.Set }},

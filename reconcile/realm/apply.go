@@ -228,6 +228,10 @@ func (a *application) apart(ctx context.Context, c *drift.Change) error {
 		return a.clientPolicy(ctx, c)
 	case "organizations":
 		return a.organization(ctx, c)
+	case "users":
+		return a.user(ctx, c)
+	case "federatedIdentities":
+		return a.federatedIdentity(ctx, c)
 	default:
 		return fmt.Errorf("nobody writes %s", kind)
 	}
@@ -446,12 +450,17 @@ func (a *application) delete(ctx context.Context, c *drift.Change) error {
 	if kinds[row(c.Address.Kind())].Shape == Apart {
 		return a.apart(ctx, c)
 	}
-	path, err := a.item(ctx, c.Address)
+	return a.remove(ctx, c.Address)
+}
+
+// remove deletes what stands at an address, unless somebody else was faster.
+func (a *application) remove(ctx context.Context, address schema.Address) error {
+	path, err := a.item(ctx, address)
 	if err != nil {
 		return err
 	}
 	if err := a.Client.Delete(ctx, a.path(path...), nil); !keycloak.IsNotFound(err) {
 		return err
 	}
-	return nil // somebody else was faster
+	return nil
 }

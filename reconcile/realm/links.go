@@ -12,7 +12,7 @@ import (
 	"github.com/cloakwork/cloakwork/schema"
 )
 
-// Targets are the objects that an object of links refers to; none for other objects.
+// Targets are the objects that an object refers to, links for the most part.
 func Targets(o schema.Object) []schema.Address {
 	var targets []schema.Address
 	for at, list := range sets(o) {
@@ -25,6 +25,12 @@ func Targets(o schema.Object) []schema.Address {
 // sets are the lists of names in an object of links, by the keys that lead to them, joined by NUL.
 func sets(o schema.Object) map[string][]any {
 	found := map[string][]any{}
+	switch client := o.Fields["serviceAccountClientId"]; {
+	case o.Address.Kind() == "federatedIdentities":
+		found["identityProvider"] = []any{o.Address.Name()}
+	case o.Address.Kind() == "users" && client != nil:
+		found["serviceAccountClientId"] = []any{client}
+	}
 	if i := row(o.Address.Kind()); i < 0 || kinds[i].Shape != BodyLinks && kinds[i].Shape != PathLinks {
 		return found
 	}
@@ -49,8 +55,12 @@ func targetsAt(kind string, at []string, names []any) []schema.Address {
 	for _, v := range names {
 		name := text(v)
 		switch {
-		case kind == "defaultGroups":
+		case byPath(kind):
 			targets = append(targets, drift.GroupAt(name))
+		case kind == "federatedIdentities":
+			targets = append(targets, schema.Join(schema.RealmAddress, "identityProviders", name))
+		case kind == "users":
+			targets = append(targets, schema.Join(schema.RealmAddress, "clients", name))
 		case strings.HasSuffix(kind, "ClientScopes"):
 			targets = append(targets, schema.Join(schema.RealmAddress, "clientScopes", name))
 		case kind == "clientRoles" || len(at) == 3: // clientRoles.CLIENT, composites.client.CLIENT, scopeMappings.client.CLIENT
@@ -62,6 +72,9 @@ func targetsAt(kind string, at []string, names []any) []schema.Address {
 	}
 	return targets
 }
+
+// byPath tells whether links name groups, by their paths.
+func byPath(kind string) bool { return kind == "defaultGroups" || kind == "memberships" }
 
 // Renamed is a state whose links call what they lead to by its name after the renames: Keycloak holds links by id, so that
 // they follow what is renamed or moved by themselves.
@@ -106,7 +119,7 @@ func renamedLinks(kind string, at []string, v any, now func(schema.Address) sche
 	case []any:
 		names := make([]any, len(v))
 		for i, target := range targetsAt(kind, at, v) {
-			if names[i] = now(target).Name(); kind == "defaultGroups" {
+			if names[i] = now(target).Name(); byPath(kind) {
 				names[i] = drift.GroupPath(now(target))
 			}
 		}
@@ -229,7 +242,12 @@ func (a *application) currentLinks(ctx context.Context, links schema.Address, ki
 	if err != nil {
 		return nil, err
 	}
-	names, err := a.names(ctx, append(path, kind.Path)...)
+	var names []any
+	if kind.Name == "memberships" {
+		names, err = a.groupsOf(ctx, path[1])
+	} else {
+		names, err = a.names(ctx, append(path, kind.Path)...)
+	}
 	if err != nil {
 		return nil, err
 	}

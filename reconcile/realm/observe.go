@@ -67,11 +67,15 @@ func (r *Realm) Observe(ctx context.Context, want *schema.Realm, source string) 
 	if localizes(want, o.live.Ledgers[source].Owned) {
 		second = append(second, o.localization)
 	}
+	if needed["users"] != nil {
+		second = append(second, o.users(want, o.live.Ledgers[source].Owned))
+	}
 	if err := together(ctx, second...); err != nil {
 		return Live{}, err
 	}
 	third := append(needed.reads("composites", o.composites), needed.reads("identityProviderMappers", o.identityProviderMappers)...)
 	third = append(third, needed.reads("scopeMappings", o.scopeMappings)...)
+	third = append(third, o.userLinks(want.State, needed)...)
 	return o.live, together(ctx, third...)
 }
 

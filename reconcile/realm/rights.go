@@ -33,7 +33,7 @@ func writer(a schema.Address) string {
 	switch top, _, _ := strings.Cut(string(a), "/"); top {
 	case "clients", "clientScopes":
 		return "manage-clients"
-	case "groups":
+	case "groups", "users":
 		return "manage-users"
 	case "organizations":
 		return "manage-organizations"
