@@ -34,7 +34,7 @@ func (w *walker) value(o *Object, f *field, n ast.Expr, path, label string, at O
 		if f.types&cue.ListKind == 0 {
 			return w.mistyped(n, label, at, wanted(f.types), "", "")
 		}
-		v, ok = w.elements(o, f, n, path, label, at), true
+		v, ok = w.elements(o, f, n, path, label, at)
 	default:
 		v, ok = w.scalar(o, f, n, path, label, at)
 	}
@@ -56,18 +56,26 @@ func (w *walker) structure(o *Object, f *field, n *ast.StructLit, path, label st
 	return m
 }
 
-func (w *walker) elements(o *Object, f *field, n *ast.ListLit, path, label string, at Origin) []any {
+// elements reads a list. One that holds secrets is taken as a whole or not at all.
+func (w *walker) elements(o *Object, f *field, n *ast.ListLit, path, label string, at Origin) ([]any, bool) {
 	list := make([]any, 0, len(n.Elts))
 	elem := f.elem
 	if elem == nil {
 		elem = &field{form: &anything}
 	}
+	if f.fact.Secret {
+		secret := *elem
+		secret.fact.Secret = true
+		elem = &secret
+	}
 	for i, e := range n.Elts {
 		if v, ok := w.value(o, elem, e, path, index(label, i), w.document.at(e, at)); ok {
 			list = append(list, v)
+		} else if f.fact.Secret {
+			return nil, false
 		}
 	}
-	return list
+	return list, true
 }
 
 // scalar reads a string, number or bool. Keycloak stores 5 and true as "5" and "true" where a string belongs, and takes

@@ -66,7 +66,7 @@ func UnknownTo(version string, r *Realm) []Problem {
 			continue
 		}
 		for _, field := range sortedKeys(o.Fields) {
-			if _, ok := facts[kind][field]; ok {
+			if _, ok := facts[kind][field]; ok || slices.Contains(kinds[kind].Key, field) {
 				continue
 			}
 			origin, ok := o.Origins[field]

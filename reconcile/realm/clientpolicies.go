@@ -2,6 +2,7 @@ package realm
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"strings"
 
@@ -50,6 +51,9 @@ func (a *application) clientPolicy(ctx context.Context, c *drift.Change) error {
 	case c.Op == drift.Delete && i < 0:
 		return nil
 	case c.Op == drift.Delete:
+		if err := a.unnamed(ctx, c.Address); err != nil {
+			return err
+		}
 		objects = slices.Delete(objects, i, i+1)
 	case i < 0:
 		objects = append(objects, configured(deepCopy(c.Want.Fields)))
@@ -63,11 +67,32 @@ func (a *application) clientPolicy(ctx context.Context, c *drift.Change) error {
 	return a.Client.Put(ctx, path, map[string]any{list: objects})
 }
 
-// configured gives every executor a configuration: without one Keycloak answers 500.
+// unnamed makes sure that no policy names a profile that is to go: Keycloak lets it go, and then answers every PUT of the
+// realm's settings with 500 (26.7.3).
+func (a *application) unnamed(ctx context.Context, profile schema.Address) error {
+	if profile.Kind() != "clientProfiles" {
+		return nil
+	}
+	var document map[string]any
+	if err := a.Client.Get(ctx, a.path("client-policies", "policies"), nil, &document); err != nil {
+		return err
+	}
+	for _, policy := range objectsIn(document, "policies") {
+		if profiles, _ := policy["profiles"].([]any); slices.Contains(profiles, any(profile.Name())) {
+			return fmt.Errorf("the client policy %q still names it", text(policy["name"]))
+		}
+	}
+	return nil
+}
+
+// configured gives every executor and condition a configuration. Without one Keycloak refuses an executor with 500; it takes
+// a condition, and then answers every write of a client with 500 (26.7.3).
 func configured(object map[string]any) map[string]any {
-	for _, executor := range objectsIn(object, "executors") {
-		if executor["configuration"] == nil {
-			executor["configuration"] = map[string]any{}
+	for _, list := range []string{"executors", "conditions"} {
+		for _, step := range objectsIn(object, list) {
+			if step["configuration"] == nil {
+				step["configuration"] = map[string]any{}
+			}
 		}
 	}
 	return object

@@ -1,0 +1,86 @@
+package schema
+
+import (
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+	"testing/fstest"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+func TestComponentsAreToldApartByTypeProviderNameAndSubType(t *testing.T) {
+	d := Load(fstest.MapFS{"a.yaml": {Data: []byte(`realm: acme
+components:
+  org.keycloak.userprofile.UserProfileProvider:
+    - {providerId: declarative-user-profile, config: {kc.user.profile.config: ['{}']}}
+  policy:
+    - {name: Allowed, providerId: allowed, subType: anonymous, subComponents: {}}
+    - {name: Allowed, providerId: allowed, subType: authenticated}
+  storage:
+    - name: corp
+      providerId: ldap
+      config: {bindCredential: [$(env:LDAP)], priority: ["1"]}
+      subComponents:
+        mapper:
+          - {name: mail, providerId: attribute, id: x, config: {a: [b]}}
+  keys:
+    - {name: rsa, providerId: rsa-generated, config: {priority: ["100"], privateKey: [x], kid: [y]}}
+    - {name: own, providerId: rsa, config: {privateKey: [$(env:LDAP)]}}
+`)}}, Options{Server: "eu", Env: func(string) (string, bool) { return "sesame", true }})
+	if len(d.Problems) > 0 {
+		t.Fatal(d.Problems)
+	}
+	realm := d.Realms[RealmRef{"eu", "acme"}]
+	want := []Address{"realm", "components/keys:rsa-generated:rsa", "components/keys:rsa:own",
+		"components/org.keycloak.userprofile.UserProfileProvider:declarative-user-profile", "components/policy:allowed:Allowed:anonymous",
+		"components/policy:allowed:Allowed:authenticated", "components/storage:ldap:corp",
+		"components/storage:ldap:corp/components/mapper:attribute:mail"}
+	if diff := cmp.Diff(want, realm.State.Addresses()); diff != "" {
+		t.Errorf("addresses (-want +got):\n%s", diff)
+	}
+	complete := slices.Sorted(maps.Keys(realm.Complete))
+	if diff := cmp.Diff([]Address{"components/policy:allowed:Allowed:anonymous/components", "components/storage:ldap:corp/components"}, complete); diff != "" {
+		t.Errorf("complete lists (-want +got):\n%s", diff)
+	}
+	mapper := realm.State["components/storage:ldap:corp/components/mapper:attribute:mail"]
+	if diff := cmp.Diff(map[string]any{"providerType": "mapper", "providerId": "attribute", "name": "mail", "config": map[string]any{"a": []any{"b"}}}, mapper.Fields); diff != "" {
+		t.Errorf("a mapper (-want +got):\n%s", diff)
+	}
+	if diff := cmp.Diff(map[string]any{"priority": []any{"100"}}, realm.State["components/keys:rsa-generated:rsa"].Fields["config"]); diff != "" {
+		t.Errorf("what Keycloak generated is declared (-want +got):\n%s", diff)
+	}
+	if diff := cmp.Diff(map[string]any{"privateKey": []any{"sesame"}}, realm.State["components/keys:rsa:own"].Fields["config"]); diff != "" {
+		t.Errorf("a key of ours (-want +got):\n%s", diff)
+	}
+	if got := UnknownTo("26.7.3", realm); len(got) > 0 {
+		t.Errorf("the newest Keycloak doesn't know %q", got)
+	}
+}
+
+func TestAsterisksInAListAreNoSecret(t *testing.T) {
+	d := Load(fstest.MapFS{"a.yaml": {Data: []byte("realm: acme\ncomponents: {s: [{name: corp, providerId: ldap, config: {bindCredential: ['**********']}}]}\n")}}, Options{Server: "eu"})
+	if len(d.Problems) != 1 || !d.Problems[0].Warning || !strings.Contains(d.Problems[0].What, "config.bindCredential[0] is asterisks") {
+		t.Errorf("got %q", d.Problems)
+	}
+	config := d.Realms[RealmRef{"eu", "acme"}].State["components/s:ldap:corp"].Fields["config"]
+	if diff := cmp.Diff(map[string]any{}, config); diff != "" {
+		t.Errorf("declared (-want +got):\n%s", diff)
+	}
+}
+
+func TestAnOrganizationNamesItsIdentityProviders(t *testing.T) {
+	d := Load(fstest.MapFS{"a.yaml": {Data: []byte("realm: acme\norganizations: [{alias: a, identityProviders: [{alias: hub, providerId: oidc, config: {x: y}}, {alias: spoke}]}, {alias: b, identityProviders: [{}]}]\n")}}, Options{Server: "eu"})
+	if len(d.Problems) != 1 || d.Problems[0].What != "organizations[b].identityProviders[0] has no alias" {
+		t.Errorf("got %q", d.Problems)
+	}
+	want := State{"organizations/a": {}, "organizations/b": {}, "realm": {}}
+	realm := d.Realms[RealmRef{"eu", "acme"}]
+	if diff := cmp.Diff(want.Addresses(), realm.State.Addresses()); diff != "" {
+		t.Errorf("addresses (-want +got):\n%s", diff)
+	}
+	if diff := cmp.Diff([]any{"hub", "spoke"}, realm.State["organizations/a"].Fields["identityProviders"]); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
