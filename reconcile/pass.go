@@ -311,6 +311,9 @@ func (w *work) decide() ([]drift.Change, error) {
 	w.report.Objects = w.objects()
 	changes := w.compare()
 	problems := append(w.foreign(), realm.Dangling(w.realm, w.left(changes), w.Want.State)...)
+	if w.Mode != Drift {
+		problems = append(problems, realm.Obstacles(w.live, realm.Aligned(w.Want.State, nil, w.Want.State, nil), changes)...)
+	}
 	if len(problems) > 0 {
 		w.report.Problems = problems
 		return w.report.Changes, &Blocked{Why: problems[0].String()}
@@ -368,6 +371,9 @@ func (w *work) compare() []drift.Change {
 	for key := range w.ledger.Owned {
 		moved[realm.Moved(key, made)] = true
 	}
+	base = realm.Aligned(want, nil, base, w.renames(want, base))
+	have = realm.Aligned(want, base, have, renames)
+	want = realm.Aligned(want, nil, want, nil)
 	owned := func(a schema.Address) bool { return w.owned(a) || strings.Contains(string(a), "#") && moved[a] }
 	changes := drift.Compare(w.Facts, base, owned, want, have)
 	for i, c := range changes {
@@ -525,6 +531,14 @@ func (w *work) again(ctx context.Context) error {
 		return err
 	}
 	w.live, w.ledger = live, ledger
+	if w.base != nil { // what nobody can read is taken to be as it was just written
+		w.base = maps.Clone(w.base)
+		for _, c := range w.report.Changes {
+			if o, wanted := w.Want.State[c.Address]; wanted && c.Outcome == drift.Done {
+				w.base[c.Address] = o
+			}
+		}
+	}
 	left := w.todo(w.compare())
 	if err := unfinished(w.report.Changes); err != nil {
 		return err

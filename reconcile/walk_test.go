@@ -152,6 +152,7 @@ func walk(t *testing.T, walks map[string][]step) {
 // finds reads a step's path by itself and compares the fields that its want names.
 func (w *world) finds(s step) {
 	w.t.Helper()
+	s.path, s.want = w.withFlowIDs(s.path), w.withFlowIDs(s.want)
 	path := strings.ReplaceAll(s.path, "REALM", w.name)
 	for {
 		before, rest, found := strings.Cut(path, "{")

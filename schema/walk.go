@@ -69,12 +69,14 @@ func (w *walker) warn(o Origin, hint, format string, args ...any) {
 // root reads a realm's representation.
 func (w *walker) root(r *Realm, n ast.Expr, label string, o Origin) {
 	w.into = r
-	if _, ok := n.(*ast.StructLit); !ok {
+	s, ok := n.(*ast.StructLit)
+	if !ok {
 		w.mistyped(n, label, o, "an object", "", "")
 		return
 	}
 	w.object(w.definitions.forms["#RealmRepresentation"], n, "", "", o, "")
 	w.completeFlat()
+	w.flowNames(s)
 }
 
 // finish hands over what the document declares. Where it names no server, Ref doesn't either.

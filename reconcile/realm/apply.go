@@ -48,7 +48,7 @@ func (r *Realm) Apply(ctx context.Context, live Live, changes []drift.Change, un
 
 // Create makes the realm with its settings; Keycloak fills it with its own clients, scopes, roles and flows.
 func (r *Realm) Create(ctx context.Context, settings schema.Object) error {
-	body := deepCopy(settings.Fields)
+	body := without(deepCopy(settings.Fields), bindings["realm"]...) // the flows are made afterwards
 	body["realm"] = r.Name
 	if _, err := r.Client.Post(ctx, keycloak.Path("realms"), nil, body, nil); err != nil {
 		return unwritten("create-realm", fmt.Errorf("create realm %s: %w", r.Name, err))
@@ -99,6 +99,12 @@ func (a *application) renamed(from, to schema.Address) {
 func (a *application) objects(ctx context.Context, changes []drift.Change) error {
 	for i, k := range kinds {
 		if k.Shape != Document && k.Shape != Collection && k.Shape != Apart {
+			continue
+		}
+		if k.Name == "authenticationFlows" {
+			if err := a.flows(ctx, changes); err != nil {
+				return err
+			}
 			continue
 		}
 		levels := map[int][]*drift.Change{}
@@ -214,12 +220,19 @@ func (a *application) object(ctx context.Context, k Kind, c *drift.Change) error
 		body = deepCopy(c.Have.Fields)
 	}
 	merge(body, c.Diffs, k.Merge)
+	if body, err = a.withFlowIDs(ctx, body); err != nil {
+		return err
+	}
 	return a.Client.Put(ctx, a.path(path...), body)
 }
 
 // apart makes a change to an object of a kind that none of the shapes fits.
 func (a *application) apart(ctx context.Context, c *drift.Change) error {
 	switch kind := c.Address.Kind(); kind {
+	case "authenticationFlows":
+		return a.flow(ctx, c)
+	case "authenticatorConfig":
+		return a.authenticatorConfig(ctx, c)
 	case "components":
 		return a.component(ctx, c)
 	case "requiredActions":
@@ -247,7 +260,11 @@ func (a *application) create(ctx context.Context, k Kind, o schema.Object) error
 	if err != nil {
 		return err
 	}
-	id, err := a.Client.Post(ctx, a.path(append(path, strings.Split(below, "/")...)...), nil, o.Fields, nil)
+	body, err := a.withFlowIDs(ctx, o.Fields)
+	if err != nil {
+		return err
+	}
+	id, err := a.Client.Post(ctx, a.path(append(path, strings.Split(below, "/")...)...), nil, body, nil)
 	if err != nil {
 		return err
 	}

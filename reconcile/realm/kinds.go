@@ -37,6 +37,8 @@ type Kind struct {
 // from the bottom to the top, so that whatever a row refers to stands above it. References that could form a cycle are
 // rows of their own, of links (one object per owner, its field the set), below all objects.
 var kinds = []Kind{
+	{Name: "authenticationFlows", Shape: Apart, Path: "authentication/flows", Builtin: builtinFlow},
+	{Name: "authenticatorConfig", Shape: Apart, Path: "authentication/config", Builtin: named(builtinConfigs)},
 	{Name: "realm", Shape: Document, Builtin: always},
 	{Name: "clientScopes", Shape: Collection, Path: "client-scopes", Merge: true, Builtin: named(builtinScopes)},
 	{Name: "clients", Shape: Collection, Path: "clients", Merge: true, Builtin: builtinClient},
@@ -86,6 +88,10 @@ var (
 		"organization", "phone", "profile", "role_list", "roles", "saml_organization", "service_account", "web-origins"}
 	builtinClients = []string{"account", "account-console", "admin-cli", "admin-permissions", "broker", "realm-management",
 		"security-admin-console"}
+	builtinFlows = []string{"browser", "clients", "direct grant", "docker auth", "first broker login", "registration",
+		"reset credentials", "saml ecp"}
+	builtinConfigs = []string{"browser-conditional-credential", "create unique user config",
+		"first-broker-login-conditional-credential", "review profile config"}
 	builtinRoles       = []string{"offline_access", "uma_authorization"}
 	builtinClientRoles = map[string][]string{
 		"account": {"delete-account", "manage-account", "manage-account-links", "manage-consent", "view-applications",
@@ -110,6 +116,10 @@ func builtinRole(realm string, o schema.Object) bool {
 		realm == "master" && (name == "admin" || name == "create-realm")
 }
 
+func builtinFlow(realm string, o schema.Object) bool {
+	return o.Fields["builtIn"] == true || slices.Contains(builtinFlows, o.Address.Name())
+}
+
 func serverMapper(realm string, o schema.Object) bool {
 	return slices.Contains(serviceAccountMappers, o.Address.Name())
 }
@@ -127,8 +137,11 @@ func Released(a schema.Address) bool {
 }
 
 // ReadOnly tells whether Keycloak refuses every write to the object: realm-management, and in master the clients that
-// stand for the realms, with all below them (26.7.3 answers 403 to an unchanged PUT).
+// stand for the realms, with all below them (26.7.3 answers 403 to an unchanged PUT); and the one flow that it doesn't show.
 func ReadOnly(realm string, a schema.Address) bool {
+	if a == flowAt("saml ecp") {
+		return true
+	}
 	parts := strings.Split(string(a), "/")
 	if parts[0] != "clients" || len(parts) < 2 {
 		return false

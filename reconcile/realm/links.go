@@ -18,6 +18,7 @@ func Targets(o schema.Object) []schema.Address {
 	for at, list := range sets(o) {
 		targets = append(targets, targetsAt(o.Address.Kind(), strings.Split(at, "\x00"), list)...)
 	}
+	targets = slices.AppendSeq(targets, maps.Values(flowsOf(o)))
 	slices.Sort(targets)
 	return targets
 }
@@ -167,8 +168,23 @@ func Dangling(r *Realm, live Live, want schema.State) []schema.Problem {
 				problems = append(problems, dangling(origin, want, live.State, a, target))
 			}
 		}
+		for path, flow := range flowsOf(o) {
+			if leadsNowhere(flow) {
+				problems = append(problems, dangling(originOf(o, path), want, live.State, a, flow))
+			}
+		}
 	}
 	return schema.SortProblems(problems)
+}
+
+// originOf is where a path of an object is declared, or what it stands in.
+func originOf(o schema.Object, path string) schema.Origin {
+	for ; path != ""; path = path[:max(strings.LastIndexByte(path, '.'), 0)] {
+		if origin, ok := o.Origins[path]; ok {
+			return origin
+		}
+	}
+	return o.Origin
 }
 
 func known(want, have schema.State, a schema.Address) bool {

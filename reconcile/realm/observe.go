@@ -67,6 +67,7 @@ func (r *Realm) Observe(ctx context.Context, want *schema.Realm, source string) 
 	if localizes(want, o.live.Ledgers[source].Owned) {
 		second = append(second, o.localization)
 	}
+	second = append(second, o.flowReads(want.State, o.live.Ledgers[source].Owned, needed)...)
 	if needed["users"] != nil {
 		second = append(second, o.users(want, o.live.Ledgers[source].Owned))
 	}

@@ -1,0 +1,305 @@
+package reconcile_test
+
+import (
+	"context"
+	"fmt"
+	"html"
+	"io"
+	"net/http"
+	"net/url"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/cloakwork/cloakwork/drift"
+	"github.com/cloakwork/cloakwork/reconcile"
+	"github.com/cloakwork/cloakwork/reconcile/keycloak/keycloaktest"
+	"github.com/cloakwork/cloakwork/schema"
+)
+
+const loginClient = "    clients: [{clientId: app, publicClient: true, redirectUris: [\"http://127.0.0.1/back\"]}]\n"
+
+// bound is a manifest with a flow that the realm signs people in by, and more flows below it.
+func bound(top string, below ...string) string {
+	return realm(flowsAre(append([]string{top}, below...)...) + "    browserFlow: acme\n" + loginClient)
+}
+
+// Each state of a flow is reached in place while logins are under way, each with its form open since before the change:
+// nobody sees an error, and nobody is asked again.
+func TestLoginsGoOnWhileTheirFlowChanges(t *testing.T) {
+	const perChange = 10
+	forms := flowBelow("acme forms", "", password)
+	second := strings.Replace(otp, "REQUIRED", "ALTERNATIVE", 1)
+	states := []struct{ what, manifest string }{
+		{"as it begins", bound(flow("acme", "", cookie, formsIn), forms)},
+		{"an execution added", bound(flow("acme", "", cookie, redirect, formsIn), forms)},
+		{"the executions in another order", bound(flow("acme", "", formsIn, redirect, cookie), forms)},
+		{"an execution removed", bound(flow("acme", "", formsIn, cookie), forms)},
+		{"another requirement", bound(flow("acme", "", strings.Replace(formsIn, "ALTERNATIVE", "REQUIRED", 1), strings.Replace(cookie, "ALTERNATIVE", "DISABLED", 1)), forms)},
+		{"a subflow added", bound(flow("acme", "", cookie, formsIn), flowBelow("acme forms", "", password, "{flowAlias: acme second, requirement: CONDITIONAL}"),
+			flowBelow("acme second", "", "{authenticator: conditional-user-configured, requirement: REQUIRED}", second))},
+		{"the subflow removed", bound(flow("acme", "", cookie, formsIn), forms)},
+	}
+	w := newWorld(t)
+	w.settled(states[0].manifest)
+	w.admin.Create(w.at("/users"), map[string]any{"username": "ann", "enabled": true, "email": "ann@acme.example", "firstName": "Ann", "lastName": "A",
+		"credentials": []any{map[string]any{"type": "password", "value": "secret", "temporary": false}}})
+	var open []*login
+	for range (len(states) - 1) * perChange {
+		open = append(open, w.login())
+	}
+	for _, s := range states[1:] {
+		before := w.executionIDs("acme")
+		w.settled(s.manifest)
+		for key, id := range w.executionIDs("acme") {
+			if before[key] != "" && before[key] != id {
+				t.Errorf("%s: %s was made anew", s.what, key)
+			}
+		}
+		for _, l := range open[:perChange] {
+			if status, where := l.post(); status != http.StatusFound || !strings.Contains(where, "code=") {
+				t.Errorf("%s: the login ends with %d %s", s.what, status, where)
+			}
+		}
+		open = open[perChange:]
+	}
+}
+
+// A flow of another name in the place of the bound one asks whoever has its form open once more.
+func TestRebindAsksPeopleOnceMore(t *testing.T) {
+	w := newWorld(t)
+	manifest := bound(flow("acme", "", cookie, password))
+	w.settled(manifest)
+	w.admin.Create(w.at("/users"), map[string]any{"username": "ann", "enabled": true, "email": "ann@acme.example", "firstName": "Ann", "lastName": "A",
+		"credentials": []any{map[string]any{"type": "password", "value": "secret", "temporary": false}}})
+	l := w.login()
+	manifest = realm(flowsAre(flow("acme", "", cookie, password), flow("acme 2", "", cookie, password)) + "    browserFlow: acme 2\n" + loginClient)
+	plan := w.plan(manifest)
+	if i := slices.IndexFunc(plan.Changes, func(c drift.Change) bool { return slices.Contains(c.Risk, drift.AsksAgain) }); i < 0 {
+		t.Errorf("the plan doesn't say that people are asked again:\n%s", text(plan))
+	}
+	w.settled(manifest)
+	status, _ := l.post()
+	if status == http.StatusOK {
+		status, _ = l.post()
+	}
+	if status != http.StatusFound {
+		t.Errorf("the login ends with %d", status)
+	}
+}
+
+// executionIDs are the ids of the executions that a flow shows, by what they are.
+func (w *world) executionIDs(alias string) map[string]string {
+	ids := map[string]string{}
+	for _, e := range w.admin.Get(w.at("/authentication/flows/" + url.PathEscape(alias) + "/executions")).([]any) {
+		e := e.(map[string]any)
+		ids[e["displayName"].(string)] = e["id"].(string)
+	}
+	return ids
+}
+
+// login is somebody's browser with a login form in it.
+type login struct {
+	t       *testing.T
+	cookies map[string]string
+	action  string
+}
+
+var formAction = regexp.MustCompile(`<form[^>]* action="([^"]+)"`)
+
+func (w *world) login() *login {
+	w.t.Helper()
+	l := &login{t: w.t, cookies: map[string]string{}}
+	query := url.Values{"client_id": {"app"}, "redirect_uri": {"http://127.0.0.1/back"}, "response_type": {"code"}, "scope": {"openid"}}
+	status, _ := l.do("GET", w.server.URL+"/realms/"+w.name+"/protocol/openid-connect/auth?"+query.Encode(), nil)
+	if status != http.StatusOK || l.action == "" {
+		w.t.Fatalf("the login page answers %d and has the form %q", status, l.action)
+	}
+	return l
+}
+
+func (l *login) post() (status int, where string) {
+	l.t.Helper()
+	return l.do("POST", l.action, url.Values{"username": {"ann"}, "password": {"secret"}})
+}
+
+// do sends what a browser would: over loopback it keeps also cookies that are for secure connections only.
+func (l *login) do(method, to string, form url.Values) (int, string) {
+	l.t.Helper()
+	request, err := http.NewRequest(method, to, strings.NewReader(form.Encode()))
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	for name, value := range l.cookies {
+		request.AddCookie(&http.Cookie{Name: name, Value: value})
+	}
+	if form != nil {
+		request.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	}
+	response, err := http.DefaultTransport.RoundTrip(request)
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	defer response.Body.Close()
+	for _, c := range response.Cookies() {
+		l.cookies[c.Name] = c.Value
+	}
+	page, err := io.ReadAll(response.Body)
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	if found := formAction.FindSubmatch(page); found != nil {
+		l.action = html.UnescapeString(string(found[1]))
+	}
+	return response.StatusCode, response.Header.Get("Location")
+}
+
+const editedFlows = `    authenticationFlows:
+      - alias: acme
+        description: Ours
+        authenticationExecutions:
+          - {authenticator: auth-cookie, requirement: ALTERNATIVE, priority: 10}
+          - {authenticator: identity-provider-redirector, requirement: ALTERNATIVE, priority: 20, authenticatorConfig: hub}
+          - {flowAlias: acme forms, requirement: ALTERNATIVE, priority: 30}
+      - alias: acme forms
+        authenticationExecutions:
+          - {authenticator: auth-username-password-form, requirement: REQUIRED, priority: 10}
+          - {authenticator: auth-otp-form, requirement: REQUIRED, priority: 20}
+    authenticatorConfig: [{alias: hub, config: {defaultProvider: hub}}]
+    browserFlow: acme
+    clients: [{clientId: app, authenticationFlowBindingOverrides: {browser: acme}}]
+`
+
+var flowEdits = []handEdit{
+	{"requirement changed", func(w *world) {
+		w.editExecution("acme", "OTP Form", map[string]any{"requirement": "DISABLED", "priority": 20})
+	}, "authenticationFlows/acme forms (authenticationExecutions.auth-otp-form.requirement)", []string{"PUT /authentication/flows/acme%20forms/executions"}},
+	{"order changed", func(w *world) {
+		w.editExecution("acme", "Cookie", map[string]any{"requirement": "ALTERNATIVE", "priority": 25})
+	}, "authenticationFlows/acme (authenticationExecutions.auth-cookie.priority, authenticationExecutions.order)", []string{"PUT /authentication/flows/acme/executions"}},
+	{"execution added", func(w *world) {
+		w.admin.Create(w.at("/authentication/flows/acme/executions/execution"), map[string]any{"provider": "auth-spnego", "priority": 5})
+	}, "authenticationFlows/acme (authenticationExecutions.order)", []string{"DELETE /authentication/executions/*"}},
+	{"execution removed", func(w *world) {
+		w.admin.Do("DELETE", w.at("/authentication/executions/"+w.executionIDs("acme")["Cookie"]), nil)
+	}, "authenticationFlows/acme (authenticationExecutions.auth-cookie.priority, authenticationExecutions.auth-cookie.requirement, authenticationExecutions.order)",
+		[]string{"POST /authentication/flows/acme/executions/execution", "PUT /authentication/flows/acme/executions"}},
+	{"subflow removed", func(w *world) {
+		w.admin.Do("DELETE", w.at("/authentication/executions/"+w.executionIDs("acme")["acme forms"]), nil)
+	}, "authenticationFlows/acme (authenticationExecutions.flow:acme forms.priority, authenticationExecutions.flow:acme forms.requirement, authenticationExecutions.order), authenticationFlows/acme forms (gone)",
+		[]string{"POST /authentication/flows/acme%20forms/executions/execution", "POST /authentication/flows/acme%20forms/executions/execution",
+			"POST /authentication/flows/acme/executions/flow", "PUT /authentication/flows/acme%20forms/executions", "PUT /authentication/flows/acme/executions"}},
+	{"description changed", func(w *world) {
+		w.admin.Edit(w.at("/authentication/flows/"+w.flowID("acme")), func(f map[string]any) { f["description"] = "Evil" })
+	}, "authenticationFlows/acme (description)", []string{"PUT /authentication/flows/*"}},
+	{"configuration changed", func(w *world) {
+		w.admin.Edit(w.at(w.withFlowIDs("/authentication/config/{config:acme}")), func(c map[string]any) { c["config"] = map[string]any{"defaultProvider": "evil"} })
+	}, "authenticatorConfig/hub (config.defaultProvider)", []string{"PUT /authentication/config/*"}},
+	{"configuration removed", func(w *world) {
+		w.admin.Do("DELETE", w.at(w.withFlowIDs("/authentication/config/{config:acme}")), nil)
+	}, "authenticationFlows/acme (authenticationExecutions.identity-provider-redirector.authenticatorConfig), authenticatorConfig/hub (gone)",
+		[]string{"POST /authentication/executions/*/config"}},
+	{"other flow bound", func(w *world) {
+		w.admin.Edit(w.at(""), func(r map[string]any) { r["browserFlow"] = "browser" })
+	}, "realm (browserFlow)", []string{"PUT "}},
+	{"other flow bound to a client", func(w *world) {
+		w.admin.Edit(w.below("app", ""), func(c map[string]any) {
+			c["authenticationFlowBindingOverrides"] = map[string]any{"browser": w.flowID("browser")}
+		})
+	}, "clients/app (authenticationFlowBindingOverrides.browser)", []string{"PUT /clients/*"}},
+}
+
+func (w *world) editExecution(flow, name string, fields map[string]any) {
+	w.t.Helper()
+	fields["id"] = w.executionIDs(flow)[name]
+	if status := w.admin.Do("PUT", w.at("/authentication/flows/"+flow+"/executions"), fields); status/100 != 2 {
+		w.t.Fatalf("edit %s: %d", name, status)
+	}
+}
+
+// An edit of flows by hand is found, named, and repaired by exactly the writes that it takes.
+func TestHandEditsOfFlowsAreNamedAndRepairedAlone(t *testing.T) {
+	w := newWorld(t)
+	manifest := realm(editedFlows)
+	w.settled(manifest)
+	w.admin.Edit(w.at(""), func(map[string]any) {})
+	for _, e := range flowEdits {
+		t.Run(e.name, func(t *testing.T) {
+			w.t = t
+			w.admin = w.server.Admin(t)
+			before := keycloaktest.Portable(w.name, w.admin.Dump(w.name))
+			e.edit(w)
+			found, err := w.pass(reconcile.Drift, manifest).Run(context.Background())
+			if err != nil {
+				t.Fatalf("drift: %v\n%s", err, text(found))
+			}
+			var names []string
+			for _, c := range found.Changes {
+				name := strings.ReplaceAll(string(c.Address), "%20", " ")
+				if c.Op == drift.Create {
+					names = append(names, name+" (gone)")
+				} else {
+					names = append(names, fmt.Sprintf("%s (%s)", name, strings.Join(c.Fields(), ", ")))
+				}
+			}
+			if got := strings.Join(names, ", "); got != e.says || found.Verdict != drift.Drifted {
+				t.Errorf("%s: %q, want %q", found.Verdict, got, e.says)
+			}
+			mark := w.server.Mark(t)
+			w.apply(manifest)
+			var writes []string
+			for _, r := range keycloaktest.Writes(w.server.RequestsSince(t, mark, w.name)) {
+				writes = append(writes, w.shape(r))
+			}
+			slices.Sort(writes)
+			if !cmp.Equal(writes, e.writes) {
+				t.Errorf("wrote %q, want %q", writes, e.writes)
+			}
+			if diff := cmp.Diff(before, keycloaktest.Portable(w.name, w.admin.Dump(w.name))); diff != "" {
+				t.Errorf("the realm differs from before the edit (-before +after):\n%s", diff)
+			}
+		})
+	}
+}
+
+// What can't be changed in place, or is in use, is refused with a hint before anything is written.
+func TestFlowsAreNotChangedWhereThatDoesHarm(t *testing.T) {
+	w := newWorld(t)
+	before := flowsAre(flow("acme", "", cookie, formsIn), flowBelow("acme forms", "", password, withConfig("hub")), flow("other", "", cookie)) +
+		"    authenticatorConfig: [{alias: hub, config: {defaultProvider: a}}]\n    clients: [{clientId: c, authenticationFlowBindingOverrides: {browser: acme}}]\n"
+	w.settled(realm(before + "    browserFlow: other\n"))
+	for _, test := range []struct{ manifest, says, hint string }{
+		{strings.Replace(before, "alias: other, ", "alias: other, providerId: client-flow, ", 1), "authenticationFlows/other.providerId is basic-flow and can't be changed while people log in by it", "another alias"},
+		{strings.Replace(before, "alias: other, topLevel: true", "alias: other, topLevel: false", 1), "authenticationFlows/other.topLevel is true and can't be changed", "another alias"},
+		{strings.Replace(before, flow("other", "", cookie), flow("other", "", cookie)+flowBelow("lone", "topLevel: false, ", cookie), 1), "authenticationFlows/lone stands in no flow", "name it as flowAlias"},
+		{flowsAre(flow("acme", "", cookie)) + "    clients: [{clientId: c, authenticationFlowBindingOverrides: {browser: acme}}]\n", "authenticationFlows/other is no longer declared, and still the browserFlow of realm", "bind another flow in its place"},
+		{flowsAre(flow("other", "", cookie)) + "    clients: [{clientId: c, authenticationFlowBindingOverrides: {browser: acme}}]\n", "clients/c names authenticationFlows/acme, which neither", "declare it"},
+		{strings.Replace(before, flow("other", "", cookie), flow("other", "", formsIn), 1), "authenticationFlows/acme%20forms stands in authenticationFlows/acme and again in authenticationFlows/other", "a flow of its own"},
+		{flowsAre(flow("acme", "", cookie), flowBelow("acme forms", "", password), flow("other", "", formsIn)), "authenticationFlows/acme%20forms stands in authenticationFlows/acme, and can't be moved to authenticationFlows/other", "another alias"},
+		{before + "    browserFlow: acme forms\n", "realm.browserFlow names authenticationFlows/acme%20forms, which is a part of authenticationFlows/acme", "stands in no other"},
+		{before + "    browserFlow: nope\n", "realm names authenticationFlows/nope, which neither the manifests nor Keycloak have", ""},
+		{strings.Replace(before, withConfig("hub"), withConfig("nope"), 1), "names authenticatorConfig/nope, which neither", "declare it below authenticatorConfig"},
+		{strings.Replace(before, flow("other", "", cookie), flow("other", "", withConfig("hub")), 1), "authenticatorConfig/hub is used by", "a configuration of its own"},
+		{flowsAre("      - {alias: browser, authenticationExecutions: [" + cookie + "]}\n"), "authenticationFlows/browser is built in", "declare a flow with another alias"},
+		{flowsAre("      - {alias: other, authenticationExecutions: [{authenticator: auth-cookie}]}\n"), "auth-cookie has no requirement", "REQUIRED"},
+		{flowsAre("      - {alias: other, authenticationExecutions: [{requirement: REQUIRED}]}\n"), "has neither authenticator nor flowAlias", ""},
+	} {
+		mark := w.server.Mark(t)
+		report, err := w.pass(reconcile.Apply, realm(test.manifest)).Run(context.Background())
+		if err == nil || report.Verdict != drift.Blocked {
+			t.Fatalf("%s: %v\n%s", test.says, err, text(report))
+		}
+		found := slices.ContainsFunc(report.Problems, func(p schema.Problem) bool {
+			return strings.Contains(p.What, test.says) && strings.Contains(p.Hint, test.hint) && p.Origin.Line > 0
+		})
+		if !found {
+			t.Errorf("no problem says %q and hints %q:\n%s", test.says, test.hint, text(report))
+		}
+		for _, r := range keycloaktest.Writes(w.server.RequestsSince(t, mark, w.name)) {
+			t.Errorf("%s: it sent %s", test.says, r)
+		}
+	}
+}
