@@ -265,7 +265,7 @@ func (c *comparison) differs(fact schema.Fact, w schema.Object, path string, wan
 	return known && !same(fact, before, want)
 }
 
-// dropped are the keys of open maps that are ours and no longer declared.
+// dropped are the keys of open maps that are ours and no longer declared; what the server puts in by itself stays.
 func (c *comparison) dropped(w, h schema.Object) []Diff {
 	var diffs []Diff
 	var walk func(at []string, want, have map[string]any)
@@ -280,12 +280,13 @@ func (c *comparison) dropped(w, h schema.Object) []Diff {
 				continue
 			}
 			_, wanted := want[name]
-			if fact := c.facts.Of(w.Address.Kind(), path); fact.Once && !wanted {
+			fact := c.facts.Of(w.Address.Kind(), path)
+			if fact.Once && !wanted {
 				if left := c.toppedUp(w.Address, path, nil, v); !same(fact, left, v) {
 					diffs = append(diffs, Diff{Path: path, At: at, Want: left, Have: v, Cause: c.causeOfDiff(fact, w, path, v)})
 				}
 			}
-			if open && !wanted && c.ours(w.Address, path) {
+			if open && !wanted && !fact.HasServer && c.ours(w.Address, path) {
 				diffs = append(diffs, Diff{Path: path, At: at, Have: v, Unset: true,
 					Cause: c.causeOfDiff(schema.Fact{}, w, path, v), Secret: c.facts.Secret(w, path)})
 			}

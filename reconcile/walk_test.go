@@ -33,6 +33,8 @@ var walks = map[string][]step{
 		{"    smtpServer: {host: mail.acme.example, port: \"25\", from: id@acme.example}\n", "", `{"smtpServer":{"port":"25","user":null,"password":null}}`},
 		{"    browserSecurityHeaders: {xFrameOptions: DENY, contentSecurityPolicy: \"frame-src 'self'\"}\n", "", `{"browserSecurityHeaders":{"xFrameOptions":"DENY"}}`},
 		{"    attributes: {team: identity, frontendUrl: \"https://id.acme.example\", number: 5, yes: true}\n", "", `{"attributes":{"team":"identity","frontendUrl":"https://id.acme.example","number":"5","yes":"true"}}`},
+		{"    displayName: null\n    accessTokenLifespan: null\n    passwordPolicy: null\n    supportedLocales: null\n    otpPolicyDigits: null\n    attributes: {team: null, frontendUrl: null, cibaExpiresIn: null, number: 5}\n", "",
+			`{"accessTokenLifespan":300,"otpPolicyDigits":6,"attributes":{"team":null,"frontendUrl":null,"cibaExpiresIn":"120","number":"5"}}`},
 		{"    attributes: {team: other}\n", "", `{"attributes":{"team":"other","frontendUrl":null,"number":null}}`},
 	},
 	"clients": {
@@ -45,6 +47,8 @@ var walks = map[string][]step{
 		{"    clients: [{clientId: c, publicClient: false, secret: $(env:SECRET), serviceAccountsEnabled: true}]\n", "/clients/{client:c}", `{"secret":"a-secret","serviceAccountsEnabled":true}`},
 		{"    clients: [{clientId: c, serviceAccountsEnabled: true, attributes: {post.logout.redirect.uris: \"https://a.example/*##https://b.example/*\", access.token.lifespan: 60, use.refresh.tokens: false, free: x}}]\n", "/clients/{client:c}",
 			`{"attributes":{"post.logout.redirect.uris":"https://a.example/*##https://b.example/*","access.token.lifespan":"60","use.refresh.tokens":"false","free":"x"}}`},
+		{"    clients: [{clientId: c, serviceAccountsEnabled: null, fullScopeAllowed: null, redirectUris: null, name: null, attributes: {free: null, access.token.lifespan: null, use.refresh.tokens: false}}]\n", "/clients/{client:c}",
+			`{"serviceAccountsEnabled":false,"fullScopeAllowed":true,"redirectUris":[],"attributes":{"free":null,"access.token.lifespan":null,"use.refresh.tokens":"false"}}`},
 		{"    clients: [{clientId: c, attributes: {free: y}}]\n", "/clients/{client:c}", `{"attributes":{"free":"y","access.token.lifespan":null}}`},
 		{"    clients: [{clientId: c, serviceAccountsEnabled: false, defaultClientScopes: [email], optionalClientScopes: [profile, address]}]\n", "/clients/{client:c}/default-client-scopes", `[{"name":"email"}]`},
 		{"    clients: [{clientId: c, defaultClientScopes: [profile], optionalClientScopes: [email]}]\n", "/clients/{client:c}/optional-client-scopes", `[{"name":"email"}]`},
@@ -80,6 +84,7 @@ var walks = map[string][]step{
 	"roles": {
 		{"    roles: {realm: [{name: r}], client: {account: [{name: x}]}}\n", "/roles/r", `{"name":"r","composite":false}`},
 		{"    roles: {realm: [{name: r, description: D, attributes: {a: [\"1\", \"2\"], b: [x]}}]}\n", "/roles/r", `{"description":"D","attributes":{"a":["1","2"],"b":["x"]}}`},
+		{"    roles: {realm: [{name: r, description: null, attributes: {a: null, b: [x]}}]}\n", "/roles/r", `{"attributes":{"a":null,"b":["x"]}}`},
 		{"    roles: {realm: [{name: r, description: \"\", attributes: {a: [\"3\"]}}]}\n", "/roles/r", `{"description":"","attributes":{"a":["3"],"b":null}}`},
 		{"    roles: {realm: [{name: r, composites: {realm: [offline_access], client: {account: [view-profile, manage-account]}}}]}\n", "/roles/r/composites/realm", `[{"name":"offline_access"}]`},
 		{"    roles: {realm: [{name: r, composites: {realm: [uma_authorization], client: {account: [view-profile]}}}]}\n", "/roles/r/composites/realm", `[{"name":"uma_authorization"}]`},

@@ -159,7 +159,7 @@ func bounds(f *form) string {
 	return strings.Join(found, " and ")
 }
 
-// exact makes whole numbers ints, which CUE tells from floats.
+// exact makes whole numbers ints, which CUE tells from floats, and leaves out the keys of maps that shall not be there.
 func exact(v any) any {
 	switch v := v.(type) {
 	case float64:
@@ -175,7 +175,9 @@ func exact(v any) any {
 	case map[string]any:
 		m := make(map[string]any, len(v))
 		for k, e := range v {
-			m[k] = exact(e)
+			if e != nil {
+				m[k] = exact(e)
+			}
 		}
 		return m
 	}

@@ -18,7 +18,7 @@ import (
 	"cuelang.org/go/cue/parser"
 )
 
-//go:embed *.cue keycloak/*/*.cue
+//go:embed *.cue keycloak/*/*.cue keycloak/*/*.json
 var definitionFiles embed.FS
 
 // Versions are the minor versions of Keycloak that there are definitions for, oldest first.
@@ -75,6 +75,7 @@ type definitions struct {
 	forms     map[string]*form           // by the definition's name: #ClientRepresentation
 	generated map[string]map[string]bool // the fields that this version's classes have, by the definition's name
 	foreign   [][2]string                // definition and field that only other versions have
+	defaults  defaults
 	facts     Facts
 	kinds     map[string]Kind
 
@@ -147,6 +148,10 @@ func compile(files fs.ReadDirFS, version string) (*definitions, error) {
 		}
 	}
 	d := &definitions{version: version, forms: map[string]*form{}, generated: generated, facts: Facts{}, kinds: map[string]Kind{}, context: cuecontext.New()}
+	var err error
+	if d.defaults, err = readDefaults(files, version); err != nil {
+		return nil, fmt.Errorf("read the defaults of Keycloak %s: %w", version, err)
+	}
 	root := d.context.BuildInstance(instance)
 	if err := root.Err(); err != nil {
 		return nil, fmt.Errorf("compile the definitions of Keycloak %s: %w", version, err)
@@ -162,6 +167,7 @@ func compile(files fs.ReadDirFS, version string) (*definitions, error) {
 			d.state(f.kind.Name, f, "")
 		}
 	}
+	d.keepDefaults()
 	return d, nil
 }
 

@@ -246,7 +246,7 @@ func (w *walker) fields(o *Object, f *form, entries []entry, values, checked map
 	}
 	defer func() { w.depth-- }()
 	noun := w.noun
-	for _, e := range entries {
+	for _, e := range last(entries) {
 		w.noun = noun
 		known := f.fields[e.name]
 		if known == nil {
@@ -264,7 +264,7 @@ func (w *walker) fields(o *Object, f *form, entries []entry, values, checked map
 		case known.computed && strings.HasSuffix(providerID(o), known.made), w.inEnvelope && path+e.name == "spec.realm": // the realm itself is read by root
 		case path == "" && f.kind != nil && f.kind.Fold && slices.Contains(f.kind.Key, e.name): // key has read it
 		case null(e.value):
-			w.problem(at, "leave the field out or write the value", "%s: null asks for the server's default, which this version of cloakwork doesn't know", name)
+			w.null(o, f, known, e, values, path, name, at)
 		case known.unmanaged:
 			w.unmanaged(known, e, name)
 		case known.names != "":

@@ -48,7 +48,7 @@ func (r *Realm) Apply(ctx context.Context, live Live, changes []drift.Change, un
 
 // Create makes the realm with its settings; Keycloak fills it with its own clients, scopes, roles and flows.
 func (r *Realm) Create(ctx context.Context, settings schema.Object) error {
-	body := without(deepCopy(settings.Fields), bindings["realm"]...) // the flows are made afterwards
+	body := without(withoutNulls(settings.Fields), bindings["realm"]...) // the flows are made afterwards
 	body["realm"] = r.Name
 	if _, err := r.Client.Post(ctx, keycloak.Path("realms"), nil, body, nil); err != nil {
 		return unwritten("create-realm", fmt.Errorf("create realm %s: %w", r.Name, err))
@@ -260,7 +260,7 @@ func (a *application) create(ctx context.Context, k Kind, o schema.Object) error
 	if err != nil {
 		return err
 	}
-	body, err := a.withFlowIDs(ctx, o.Fields)
+	body, err := a.withFlowIDs(ctx, withoutNulls(o.Fields))
 	if err != nil {
 		return err
 	}
@@ -322,15 +322,26 @@ func merge(body map[string]any, diffs []drift.Diff, nulls bool) {
 			at = nested
 		}
 		last := d.At[len(d.At)-1]
-		switch {
-		case !d.Unset:
-			at[last] = d.Want
-		case nulls:
-			at[last] = nil
-		default:
+		if d.Want == nil && !nulls {
 			delete(at, last)
+		} else {
+			at[last] = d.Want
 		}
 	}
+}
+
+// withoutNulls is a copy of fields without the keys of maps that shall not be there.
+func withoutNulls(fields map[string]any) map[string]any {
+	kept := map[string]any{}
+	for name, v := range fields {
+		if nested, ok := v.(map[string]any); ok {
+			v = withoutNulls(nested)
+		}
+		if v != nil {
+			kept[name] = v
+		}
+	}
+	return kept
 }
 
 func deepCopy(fields map[string]any) map[string]any {

@@ -1,0 +1,114 @@
+package schema
+
+import (
+	"encoding/json"
+	"fmt"
+	"io/fs"
+	"path"
+
+	"cuelang.org/go/cue"
+)
+
+// defaults are what objects hold of which nothing but the key was given, as a server of the version made them: kind →
+// fields. Clients of another protocol than OpenID Connect are a kind of their own here: clients saml.
+type defaults map[string]map[string]any
+
+// readDefaults reads the table of one version; the tests write it from a real server.
+func readDefaults(files fs.FS, version string) (defaults, error) {
+	text, err := fs.ReadFile(files, path.Join("keycloak", version, "defaults.json"))
+	if err != nil {
+		return nil, err
+	}
+	var d defaults
+	return d, json.Unmarshal(text, &d)
+}
+
+// Default is what the server gives a field that nobody sets, for a kind as defaults names it; false where it isn't known.
+func Default(version, kind, field string) (any, bool) {
+	d, err := define(version)
+	if err != nil {
+		return nil, false
+	}
+	v, ok := d.defaults[kind][field]
+	return v, ok
+}
+
+// keepDefaults notes which keys of open maps the server puts in by itself: those can't be removed.
+func (d *definitions) keepDefaults() {
+	for kind, fields := range d.defaults {
+		for name, v := range fields {
+			keys, ok := v.(map[string]any)
+			if !ok || !d.facts[kind][name].Map {
+				continue
+			}
+			for key, value := range keys {
+				fact := d.facts.Of(kind, name+"."+key)
+				fact.Server, fact.HasServer = fmt.Sprint(value), true
+				d.facts[kind][name+"."+key] = fact
+			}
+		}
+	}
+}
+
+// null takes the server's default for a field. What a map shall not hold is nil there.
+func (w *walker) null(o *Object, f *form, known *field, e entry, values map[string]any, path, label string, at Origin) {
+	take := func(v any) {
+		values[e.name] = v
+		o.Origins[path+e.name] = e.origin
+	}
+	table, kindKnown := w.definitions.defaults[w.variant(o)]
+	for name := range dotted(path) {
+		table, _ = table[name].(map[string]any)
+	}
+	v, ok := table[e.name]
+	switch {
+	case ok:
+		take(v)
+	case !kindKnown || known.links || known.kind != nil || known.elem != nil && known.elem.kind != nil || known.owner != "":
+		w.problem(at, "leave it out, or write what shall stand there", "%s: null asks for the server's default, and this has none that is known", label)
+	case f.rest != nil: // a key of a map
+		take(nil)
+	case known.fact.Empty && known.types&cue.StringKind != 0:
+		take("")
+	case known.fact.Empty && known.types&cue.ListKind != 0:
+		take([]any{})
+	default:
+		w.problem(at, "leave it out or write the value", "%s: null asks for the server's default, which isn't known", label)
+	}
+}
+
+// variant is the row of the table of defaults that an object follows.
+func (w *walker) variant(o *Object) string {
+	kind := o.Address.Kind()
+	if protocol, ok := o.Fields["protocol"].(string); ok && kind == "clients" && protocol != "openid-connect" {
+		return kind + " " + protocol
+	}
+	return kind
+}
+
+// last puts the fields that are null behind the others, whose values their defaults may hang on.
+func last(entries []entry) []entry {
+	var values, nulls []entry
+	for _, e := range entries {
+		if null(e.value) {
+			nulls = append(nulls, e)
+		} else {
+			values = append(values, e)
+		}
+	}
+	return append(values, nulls...)
+}
+
+// dotted are the names in a path that ends with a dot.
+func dotted(path string) func(func(string) bool) {
+	return func(yield func(string) bool) {
+		for start, i := 0, 0; i < len(path); i++ {
+			if path[i] == '.' {
+				if !yield(path[start:i]) {
+					return
+				}
+				start = i + 1
+			}
+		}
+	}
+}
