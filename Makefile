@@ -28,8 +28,9 @@ demo: deps ## see a realm follow its repository, on a Keycloak of its own (FORGE
 	@echo 'building the demo; the first time this takes a minute or two'
 	@CGO_ENABLED=0 go build -trimpath -o bin/demo ./cmd/demo && exec bin/demo
 
-generate: deps ## write the CUE definitions of a Keycloak version from its classes (KEYCLOAK=26.7.3)
+generate: deps ## write the definitions of a Keycloak version from its classes, and its defaults from a server (KEYCLOAK=26.7.3)
 	go run ./schema/generate -version $(KEYCLOAK)
+	CLOAKWORK_TEST_KEYCLOAK= $(WITH:--=-version $(KEYCLOAK) --) go test ./reconcile -run TestDefaultsAreThoseOfTheServer -update
 
 check: deps ## gofmt, vet, staticcheck, and the race detector where goroutines are
 	@unformatted=$$(gofmt -l .); [ -z "$$unformatted" ] || { echo "not formatted by gofmt:"; echo "$$unformatted"; exit 1; } >&2

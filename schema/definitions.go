@@ -111,6 +111,7 @@ type field struct {
 	under     string // @under(identityProviders, by=identityProviderAlias): a list of objects, each of which names the one that holds it
 	by        string // the field that does
 	grouped   string // @grouped(providerType): a map of lists of objects, whose keys are this key field of theirs
+	but       string // @grouped(…, but=TYPE, use=workflows): lists of this key are left alone: write another field in their place
 	names     string // @names(alias): a list of what names objects elsewhere, of which only this field is read
 	mappings  string // @mappings(realm), @mappings(client): roles, in entries that each name the client or scope whose links they are
 	nameless  string // @nameless("default-roles-{realm}"): one object, and its name where it bears none
@@ -304,6 +305,8 @@ func (d *definitions) field(name string, v cue.Value) *field {
 			f.by, _, _ = a.Lookup(0, "by")
 		case "grouped":
 			f.grouped = arg
+			f.but, _, _ = a.Lookup(0, "but")
+			f.instead, _, _ = a.Lookup(0, "use")
 		case "names":
 			f.names = arg
 		case "mappings":

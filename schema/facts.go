@@ -19,7 +19,7 @@ type Fact struct {
 	Ordered   bool   // @ordered(): a list whose order counts
 	Map       bool   // @map(open): a map compared and owned key by key
 	Key       string // @key(name): a list of objects, matched by this field; what one of them leaves out stays as it is
-	As        string // @as(bool|int|csv|##|json|profile|duration): a typed value in a string, or in each string of a list
+	As        string // @as(bool|int|csv|##|json|profile|steps|duration): a typed value in a string, or in each element of a list
 	Empty     bool   // @empty(equal): null, "", [], {} and absent are one
 	Fold      bool   // @fold(): the case of letters doesn't count
 	Secret    bool   // @secret(): never shown

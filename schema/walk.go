@@ -396,6 +396,10 @@ func (w *walker) groups(o *Object, f *field, e entry, label string) {
 	}
 	before := w.group
 	for _, group := range w.entries(s, label, e.origin) {
+		if f.but != "" && group.name == f.but {
+			w.unmanaged(&field{name: group.name, instead: "use " + f.instead}, group, label+"."+group.name)
+			continue
+		}
 		w.group = map[string]string{f.grouped: group.name}
 		w.list(o, f.rest, group, label)
 	}
