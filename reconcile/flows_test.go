@@ -2,6 +2,7 @@ package reconcile_test
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"html"
 	"io"
@@ -9,6 +10,7 @@ import (
 	"net/url"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -45,8 +47,7 @@ func TestLoginsGoOnWhileTheirFlowChanges(t *testing.T) {
 	}
 	w := newWorld(t)
 	w.settled(states[0].manifest)
-	w.admin.Create(w.at("/users"), map[string]any{"username": "ann", "enabled": true, "email": "ann@acme.example", "firstName": "Ann", "lastName": "A",
-		"credentials": []any{map[string]any{"type": "password", "value": "secret", "temporary": false}}})
+	w.ann()
 	var open []*login
 	for range (len(states) - 1) * perChange {
 		open = append(open, w.login())
@@ -68,27 +69,40 @@ func TestLoginsGoOnWhileTheirFlowChanges(t *testing.T) {
 	}
 }
 
-// A flow of another name in the place of the bound one asks whoever has its form open once more.
+// A flow of another name in the place of the bound one asks whoever has its form open once more, whether the old one
+// stays or goes.
 func TestRebindAsksPeopleOnceMore(t *testing.T) {
-	w := newWorld(t)
-	manifest := bound(flow("acme", "", cookie, password))
-	w.settled(manifest)
+	for name, declared := range map[string]string{
+		"the old one stays": flow("acme", "", cookie, password) + flow("acme 2", "", cookie, password),
+		"the old one goes":  flow("acme 2", "", cookie, password),
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			w.settled(bound(flow("acme", "", cookie, password)))
+			w.ann()
+			l := w.login()
+			manifest := realm(flowsAre(declared) + "    browserFlow: acme 2\n" + loginClient)
+			plan := w.plan(manifest)
+			if !slices.ContainsFunc(plan.Changes, func(c drift.Change) bool { return slices.Contains(c.Risk, drift.AsksAgain) }) {
+				t.Errorf("the plan doesn't say that people are asked again:\n%s", text(plan))
+			}
+			w.settled(manifest)
+			status, where := l.post()
+			if status == http.StatusOK {
+				status, where = l.post()
+			}
+			if status != http.StatusFound || !strings.Contains(where, "code=") {
+				t.Errorf("the login ends with %d %s", status, where)
+			}
+		})
+	}
+}
+
+// ann is somebody who can sign in.
+func (w *world) ann() {
+	w.t.Helper()
 	w.admin.Create(w.at("/users"), map[string]any{"username": "ann", "enabled": true, "email": "ann@acme.example", "firstName": "Ann", "lastName": "A",
 		"credentials": []any{map[string]any{"type": "password", "value": "secret", "temporary": false}}})
-	l := w.login()
-	manifest = realm(flowsAre(flow("acme", "", cookie, password), flow("acme 2", "", cookie, password)) + "    browserFlow: acme 2\n" + loginClient)
-	plan := w.plan(manifest)
-	if i := slices.IndexFunc(plan.Changes, func(c drift.Change) bool { return slices.Contains(c.Risk, drift.AsksAgain) }); i < 0 {
-		t.Errorf("the plan doesn't say that people are asked again:\n%s", text(plan))
-	}
-	w.settled(manifest)
-	status, _ := l.post()
-	if status == http.StatusOK {
-		status, _ = l.post()
-	}
-	if status != http.StatusFound {
-		t.Errorf("the login ends with %d", status)
-	}
 }
 
 // executionIDs are the ids of the executions that a flow shows, by what they are.
@@ -300,6 +314,98 @@ func TestFlowsAreNotChangedWhereThatDoesHarm(t *testing.T) {
 		}
 		for _, r := range keycloaktest.Writes(w.server.RequestsSince(t, mark, w.name)) {
 			t.Errorf("%s: it sent %s", test.says, r)
+		}
+	}
+}
+
+// A flow that could not be made is not bound: nobody could sign in by it.
+func TestFlowThatFailedIsNotBound(t *testing.T) {
+	w := newWorld(t)
+	w.settled(realm(""))
+	manifest := realm(flowsAre(flow("acme", "", cookie, formsIn), flowBelow("acme forms", "", "{authenticator: nobody-has-it, requirement: REQUIRED}")) +
+		"    browserFlow: acme\n    clients: [{clientId: c, authenticationFlowBindingOverrides: {browser: acme}}, {clientId: d}]\n")
+	report, err := w.pass(reconcile.Apply, manifest).Run(context.Background())
+	if err == nil {
+		t.Fatalf("it says that all is well:\n%s", text(report))
+	}
+	var got []string
+	for _, c := range report.Changes {
+		got = append(got, fmt.Sprintf("%s: %s %s", c.Address, c.Outcome, c.Says))
+	}
+	want := []string{
+		"realm: skipped because of authenticationFlows/acme",
+		"authenticationFlows/acme: skipped because of authenticationFlows/acme%20forms",
+		"clients/c: skipped because of authenticationFlows/acme",
+		"clients/d: done ",
+	}
+	got = slices.DeleteFunc(got, func(line string) bool { return strings.HasPrefix(line, "authenticationFlows/acme%20forms: failed") })
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("outcomes (-want +got):\n%s", diff)
+	}
+	if bound := w.admin.Get(w.at("")).(map[string]any)["browserFlow"]; bound != "browser" {
+		t.Errorf("the realm is bound to %v", bound)
+	}
+	w.settled(strings.Replace(manifest, "nobody-has-it", "auth-username-password-form", 1))
+}
+
+// What Keycloak exports of its flows, with ids in the overrides of clients, is taken by another realm as it is.
+func TestExportedFlowsAreTakenAsTheyAre(t *testing.T) {
+	w := newWorld(t)
+	w.settled(realm(editedFlows))
+	export := w.admin.Dump(w.name)["realm"].(map[string]any)
+	part := map[string]any{}
+	for _, name := range []string{"authenticationFlows", "authenticatorConfig", "browserFlow", "registrationFlow", "directGrantFlow", "resetCredentialsFlow",
+		"clientAuthenticationFlow", "dockerAuthenticationFlow", "firstBrokerLoginFlow"} {
+		part[name] = export[name]
+	}
+	for _, c := range export["clients"].([]any) {
+		if c := c.(map[string]any); c["clientId"] == "app" {
+			part["clients"] = []any{map[string]any{"clientId": "app", "authenticationFlowBindingOverrides": c["authenticationFlowBindingOverrides"]}}
+		}
+	}
+	document, err := json.Marshal(part)
+	if err != nil {
+		t.Fatal(err)
+	}
+	manifest := strings.Replace(realm(""), "  realm:\n    enabled: true\n", "  realm: "+string(document)+"\n", 1)
+	other := newWorld(t)
+	other.settled(manifest)
+	got := other.admin.Get(other.at("/clients/" + other.clientID("app"))).(map[string]any)["authenticationFlowBindingOverrides"]
+	if want := map[string]any{"browser": other.flowID("acme")}; !cmp.Equal(got, any(want)) {
+		t.Errorf("the client has %v, want %v", got, want)
+	}
+	if again := w.plan(manifest); len(again.Changes) > 0 {
+		t.Errorf("where it was exported it would change\n%s", text(again))
+	}
+}
+
+// A value that Keycloak shows as asterisks is written by the commit that changes it, and not again.
+func TestMaskedConfigurationIsWrittenByTheCommitThatChangesIt(t *testing.T) {
+	w := newWorld(t)
+	manifest := func(value string) string {
+		return realm(flowsAre(flow("acme", "", withConfig("hub"))) + "    authenticatorConfig: [{alias: hub, config: {other: \"" + value + "\"}}]\n")
+	}
+	commits := []string{"1", "1", "2", "2"}
+	for i, value := range commits {
+		p := w.pass(reconcile.Apply, manifest(value))
+		p.Commit = fmt.Sprintf("%040d", i)
+		p.Base = func(commit string) (*schema.Realm, error) {
+			n, err := strconv.Atoi(commit)
+			return w.pass(reconcile.Apply, manifest(commits[n])).Want, err
+		}
+		mark := w.server.Mark(t)
+		if report, err := p.Run(context.Background()); err != nil {
+			t.Fatalf("commit %d: %v\n%s", i, err, text(report))
+		}
+		var writes []string
+		for _, r := range keycloaktest.Writes(w.server.RequestsSince(t, mark, w.name)) {
+			if strings.Contains(r.Path, "/config") {
+				writes = append(writes, w.shape(r))
+			}
+		}
+		want := map[int][]string{0: {"POST /authentication/executions/*/config"}, 2: {"PUT /authentication/config/*"}}[i]
+		if !cmp.Equal(writes, want) {
+			t.Errorf("commit %d wrote %q, want %q", i, writes, want)
 		}
 	}
 }
