@@ -177,11 +177,19 @@ func number(v any) (float64, bool) {
 	return 0, false
 }
 
+// user is the user that a client signs in as: where it gives its own credentials, its service account.
+func (a Account) user() schema.Address {
+	name := a.User
+	if name == "" {
+		name = "service-account-" + a.ClientID
+	}
+	return schema.Join(schema.RealmAddress, "users", strings.ToLower(name))
+}
+
 // cutsAccess tells whether a change in the realm that we sign in to could lock us out: of the client that we come through,
 // of the user or role that lets us in, or of the realm itself.
 func cutsAccess(account Account, c drift.Change) bool {
 	client := schema.Join(schema.RealmAddress, "clients", account.ClientID)
-	user := schema.Join(schema.RealmAddress, "users", account.User)
 	switch c.Address {
 	case schema.RealmAddress:
 		return c.Op != drift.Update || differs(c, "enabled", "sslRequired", "realm", "directGrantFlow", "clientAuthenticationFlow")
@@ -189,7 +197,7 @@ func cutsAccess(account Account, c drift.Change) bool {
 		return c.Op == drift.Delete || c.Op == drift.Rename || c.Op == drift.Update && differs(c, "enabled", "secret", "publicClient", "protocol",
 			"clientAuthenticatorType", "serviceAccountsEnabled", "directAccessGrantsEnabled", "bearerOnly", "fullScopeAllowed", "authenticationFlowBindingOverrides")
 	}
-	ours := account.User != "" && c.Address.Within(user) || c.Address == "roles/admin" || c.Address.Within("roles/admin")
+	ours := c.Address.Within(account.user()) || c.Address == "roles/admin" || c.Address.Within("roles/admin")
 	flow := c.Address.Kind() == "authenticationFlows" && c.Op == drift.Update && differs(c, "authenticationExecutions") // maybe the one that lets us in
 	return c.Op != drift.Create && ours || c.From == client || flow
 }

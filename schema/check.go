@@ -1,6 +1,7 @@
 package schema
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"math"
@@ -60,7 +61,8 @@ func (w *walker) constraint(f *form, values map[string]any, parts []string, labe
 			if i, err := strconv.Atoi(p); err == nil && i < len(at) {
 				v = at[i]
 			}
-			f, says = f.below("")
+			elem, meant := f.below("")
+			f, says = elem, cmp.Or(meant, says)
 		}
 	}
 	p := w.places[label]

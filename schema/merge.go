@@ -133,11 +133,16 @@ func (u *union) maps(a, b map[string]any, prefix string) map[string]any {
 	return m
 }
 
-// same tells whether two values of a field are one; the order of a set doesn't count.
+// same tells whether two values of a field are one; the order of a set doesn't count, nor case where the server folds it.
 func (u *union) same(path string, a, b any) bool {
+	fact := u.definitions.facts.Of(u.a.Address.Kind(), path)
+	if s, ok := a.(string); ok && fact.Fold {
+		t, _ := b.(string)
+		return strings.EqualFold(s, t)
+	}
 	x, lists := a.([]any)
 	y, both := b.([]any)
-	if lists && both && u.definitions.facts.Of(u.a.Address.Kind(), path).Set {
+	if lists && both && fact.Set {
 		return reflect.DeepEqual(ordered(x), ordered(y))
 	}
 	return reflect.DeepEqual(a, b)

@@ -74,7 +74,7 @@ func one(kind string) string {
 	} else {
 		noun = strings.TrimSuffix(noun, "s")
 	}
-	if strings.ContainsRune("aeiou", rune(noun[0])) {
+	if strings.ContainsRune("aeio", rune(noun[0])) { // and "a user"
 		return "an " + noun
 	}
 	return "a " + noun

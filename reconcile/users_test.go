@@ -1,0 +1,89 @@
+package reconcile_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/cloakwork/cloakwork/drift"
+	"github.com/cloakwork/cloakwork/reconcile"
+	realms "github.com/cloakwork/cloakwork/reconcile/realm"
+)
+
+func TestUsersThatAnAccountCannotSeeAreNotTakenForMissing(t *testing.T) {
+	l := newLesser(t)
+	l.admin.Create(l.at("/users"), map[string]any{"username": "ann"})
+	manifest := rights + "    users: [{username: bob}]\n"
+	l.become("view-realm", "view-clients", "query-users", "query-groups")
+	report, err := l.run(reconcile.Apply, manifest)
+	var missing *realms.MissingRole
+	if !errors.As(err, &missing) || missing.Role != "view-users" || len(report.Changes) > 0 {
+		t.Errorf("error %v, want one that names view-users\n%s", err, text(report))
+	}
+	l.become(append([]string{"manage-clients"}, views...)...)
+	report, err = l.run(reconcile.Apply, manifest)
+	if !strings.Contains(fmt.Sprint(report.Changes), "manage-users") || err == nil {
+		t.Errorf("error %v, want one that names manage-users\n%s", err, text(report))
+	}
+}
+
+// Many users are read by pages, and none but those declared.
+func TestManyUsersAreReadByPages(t *testing.T) {
+	w := newWorld(t)
+	var manifest strings.Builder
+	manifest.WriteString("    clients: [{clientId: c, serviceAccountsEnabled: true}]\n    users:\n      - {username: service-account-c, serviceAccountClientId: c, enabled: true}\n")
+	for i := range 60 {
+		fmt.Fprintf(&manifest, "      - {username: User%02d, firstName: F, lastName: L}\n", i)
+	}
+	w.settled(realm(manifest.String()))
+	w.admin.Create(w.at("/users"), map[string]any{"username": "by-hand"})
+	w.admin.Edit(w.at("/users/"+w.userID("user17")), func(u map[string]any) { u["lastName"] = "M" })
+	mark := w.server.Mark(t)
+	if report := w.plan(realm(manifest.String())); ops(report) != "update users/user17 lastName" {
+		t.Errorf("changes\n%s", ops(report))
+	}
+	n := 0
+	for _, r := range w.server.RequestsSince(t, mark, w.name) {
+		if r.Method == http.MethodGet && strings.Contains(r.Path, "/users") {
+			n++
+		}
+	}
+	if n > 5 {
+		t.Errorf("%d requests for 61 users", n)
+	}
+}
+
+func TestExclusiveUsersAreAllButServiceAccountsAndOurselves(t *testing.T) {
+	w := newWorld(t)
+	manifest := spec("  exclusive: [users]\n", "    clients: [{clientId: c, serviceAccountsEnabled: true}]\n    users: [{username: ann}]\n")
+	w.settled(manifest)
+	for _, name := range []string{"by-hand"} {
+		w.admin.Create(w.at("/users"), map[string]any{"username": name})
+	}
+	pass := w.pass(reconcile.Plan, manifest)
+	pass.Account = reconcile.Account{Realm: w.name, ClientID: "admin-cli", User: "Boss"}
+	report, err := pass.Run(context.Background())
+	if err != nil || ops(report) != "delete users/by-hand" {
+		t.Errorf("%v, changes\n%s", err, ops(report))
+	}
+}
+
+func TestOurOwnUserIsNotLockedOut(t *testing.T) {
+	w := newWorld(t)
+	before := "    roles: {realm: [{name: r}]}\n    users: [{username: boss, enabled: true, realmRoles: [r]}]\n"
+	w.settled(realm(before))
+	for _, after := range []string{
+		"    roles: {realm: [{name: r}]}\n    users: []\n",
+		strings.Replace(before, "enabled: true", "enabled: false", 1),
+		strings.Replace(before, "[r]}]", "[]}]", 1),
+	} {
+		pass := w.pass(reconcile.Apply, realm(after))
+		pass.Account = reconcile.Account{Realm: w.name, ClientID: "admin-cli", User: "Boss"}
+		if report, err := pass.Run(context.Background()); err == nil || report.Verdict != drift.Blocked || !strings.Contains(report.Says, "cuts own access") {
+			t.Errorf("%s%v\n%s", after, err, text(report))
+		}
+	}
+}
