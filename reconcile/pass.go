@@ -4,7 +4,6 @@ package reconcile
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
@@ -161,151 +160,6 @@ func (w *work) observe(ctx context.Context) (err error) {
 	return w.openLedger()
 }
 
-// openLedger takes up what this source owns here.
-func (w *work) openLedger() error {
-	w.ledger = realm.Ledger{Server: w.Want.Ref.Server, RealmID: w.live.ID, Source: w.Source}
-	w.seen = nil
-	found, ok := w.live.Ledgers[w.Source]
-	if ok {
-		w.seen = &found
-	}
-	switch {
-	case !ok:
-		w.base = schema.State{}
-		return nil
-	case found.Server != w.ledger.Server || found.RealmID != w.ledger.RealmID:
-		w.Log.Warn("the ledger came with a copy of another realm and owns nothing here", "realm", w.Want.Ref, "from", found.Server)
-		w.base = schema.State{}
-		return nil
-	}
-	w.ledger = found
-	if w.Commit != "" && found.Commit != "" && found.Commit != w.Commit && w.Descends != nil && w.Mode == Apply {
-		if newer, err := w.Descends(w.Commit, found.Commit); err == nil && newer {
-			return &superseded{found.Commit}
-		}
-	}
-	if found.Digest == w.digest(w.Want) {
-		w.base = w.Want.State
-		return nil
-	}
-	if found.Commit == "" || w.Base == nil {
-		return nil
-	}
-	base, err := w.Base(found.Commit)
-	if err != nil {
-		w.Log.Info("what was last applied can't be read", "realm", w.Want.Ref, "commit", found.Commit, "error", err)
-		return nil
-	}
-	w.base = base.State
-	if w.Mode == Drift {
-		w.Want = base
-	}
-	return nil
-}
-
-// superseded says that a newer commit was applied meanwhile.
-type superseded struct{ by string }
-
-func (s *superseded) Error() string { return "superseded by " + short(s.by) }
-
-func short(commit string) string { return commit[:min(7, len(commit))] }
-
-// realmItself makes, renames or removes the realm as a whole. A new realm brings objects of its own, so what else is to do
-// is seen by a new look at it. Done says that there is nothing else to do.
-func (w *work) realmItself(ctx context.Context) (done bool, err error) {
-	if w.Want.Absent {
-		return true, w.removeRealm(ctx)
-	}
-	if w.live.Exists {
-		return false, nil
-	}
-	if w.live, err = w.renamedRealm(ctx); err != nil || w.live.Exists {
-		return false, err
-	}
-	if w.Mode != Apply {
-		return false, nil
-	}
-	if problems := realm.Dangling(w.realm, w.live, w.Want.State); len(problems) > 0 {
-		w.report.Problems = problems
-		return true, &Blocked{Why: problems[0].String()}
-	}
-	w.begin(w.compare()...)
-	if err := w.realm.Create(ctx, w.Want.State[schema.RealmAddress]); err != nil {
-		return true, err
-	}
-	created := drift.Change{Op: drift.Create, Cause: drift.FromCommit, Address: schema.RealmAddress,
-		Want: w.Want.State[schema.RealmAddress], Outcome: drift.Done}
-	w.report.Changes = append(w.report.Changes, created)
-	return false, w.observe(ctx)
-}
-
-// renamedRealm finds the realm under a former name, and renames it.
-func (w *work) renamedRealm(ctx context.Context) (realm.Live, error) {
-	for _, was := range w.Want.State[schema.RealmAddress].Was {
-		former := &realm.Realm{Client: w.Client, Name: was, Kinds: w.Kinds}
-		live, err := former.Observe(ctx, w.Want, w.Source)
-		if err != nil || !live.Exists {
-			if err != nil {
-				return live, err
-			}
-			continue
-		}
-		change := drift.Change{Op: drift.Rename, Cause: drift.FromCommit, Address: schema.RealmAddress, From: schema.RealmAddress,
-			Want: w.Want.State[schema.RealmAddress], Have: live.State[schema.RealmAddress], Says: "the realm was " + was,
-			Diffs: []drift.Diff{{Path: "realm", At: []string{"realm"}, Want: w.Want.Ref.Realm, Have: was, Cause: drift.FromCommit}},
-			Risk:  []drift.Risk{drift.EndsSessions, drift.BreaksLogins}}
-		if w.Account.Realm == was {
-			change.Risk = append(change.Risk, drift.CutsOwnAccess)
-		}
-		w.report.Changes = append(w.report.Changes, change)
-		if w.Mode != Apply {
-			w.live = live
-			return live, w.openLedger()
-		}
-		if err := checkLimits(w.Want.Limits, w.report.Changes, 1); err != nil {
-			return live, err
-		}
-		w.begin(change)
-		if err := former.Rename(ctx, w.Want.Ref.Realm); err != nil {
-			return live, err
-		}
-		w.report.Changes[len(w.report.Changes)-1].Outcome = drift.Done
-		err = w.observe(ctx)
-		return w.live, err
-	}
-	return w.live, nil
-}
-
-// removeRealm deletes a realm that is declared absent, where that is allowed and the realm is ours.
-func (w *work) removeRealm(ctx context.Context) error {
-	if !w.live.Exists {
-		return nil
-	}
-	change := drift.Change{Op: drift.Delete, Cause: drift.FromCommit, Address: schema.RealmAddress,
-		Have: w.live.State[schema.RealmAddress], Risk: []drift.Risk{drift.Deletes}}
-	if w.Account.Realm == w.Want.Ref.Realm {
-		change.Risk = append(change.Risk, drift.CutsOwnAccess)
-	}
-	w.report.Changes = []drift.Change{change}
-	switch {
-	case !w.ledger.Owned[schema.RealmAddress]:
-		return &Blocked{"would delete realm " + w.Want.Ref.Realm + ", which this source never declared", "delete it by hand"}
-	case !w.AllowRealmDeletion:
-		return &Blocked{"would delete realm " + w.Want.Ref.Realm + " and everything in it", "allow it by --allow-realm-deletion"}
-	case w.Mode != Apply:
-		return nil
-	}
-	if err := checkLimits(w.Want.Limits, w.report.Changes, len(w.ledger.Owned)); err != nil {
-		return err
-	}
-	w.begin(change)
-	if err := w.realm.Remove(ctx); err != nil {
-		return err
-	}
-	w.report.Changes[0].Outcome = drift.Done
-	return nil
-}
-
 // decide lists the changes, or says what forbids them.
 func (w *work) decide() ([]drift.Change, error) {
 	w.report.Objects = w.objects()
@@ -409,61 +263,6 @@ func renamed(want, have schema.State) []drift.Change {
 	return renames
 }
 
-// owned tells what may be removed: what the ledger holds, and strangers in lists that are complete as declared.
-func (w *work) owned(a schema.Address) bool {
-	if strings.Contains(string(a), "#") {
-		return w.ledger.Owned[a]
-	}
-	o := w.live.State[a]
-	o.Address = a
-	if realm.Builtin(w.Want.Ref.Realm, o) || w.live.Ambiguous[a] || realm.Released(a) || realm.IsLinks(a) && len(realm.Targets(o)) == 0 {
-		return false // there is nothing to remove, or nothing that may be
-	}
-	if w.Account.Realm == w.Want.Ref.Realm && a == schema.Join(schema.RealmAddress, "clients", w.Account.ClientID) {
-		return false
-	}
-	return w.ledger.Owned[a] || w.Want.Complete[a.List()] && !realm.IsLinks(a)
-}
-
-// withhold keeps a group that holds somebody else's groups: they would go with it.
-func (w *work) withhold(c *drift.Change) {
-	if c.Op != drift.Delete || c.Address.Kind() != "groups" {
-		return
-	}
-	for _, a := range w.live.State.Addresses() {
-		if a.Kind() == "groups" && a != c.Address && a.Within(c.Address) && !w.owned(a) {
-			c.Outcome, c.Says = drift.Skipped, "holds "+string(a)+", which this source doesn't own"
-			return
-		}
-	}
-}
-
-// foreign are the declared objects and map keys that another source owns. The realm itself may be shared, field by field.
-func (w *work) foreign() []schema.Problem {
-	var problems []schema.Problem
-	wanted := w.wanted()
-	for source, l := range w.live.Ledgers {
-		if source == w.Source || l.Server != w.Want.Ref.Server || l.RealmID != w.live.ID {
-			continue
-		}
-		for a := range l.Owned {
-			if a == schema.RealmAddress || !wanted[a] {
-				continue
-			}
-			address, path, _ := strings.Cut(string(a), "#")
-			o := w.Want.State[schema.Address(address)]
-			origin, ok := o.Origins[path]
-			if !ok {
-				origin = o.Origin
-			}
-			problems = append(problems, schema.Problem{Origin: origin, Realm: &w.Want.Ref,
-				What: fmt.Sprintf("%s is declared by two sources: this one, %s, and %s", a, w.Source, source),
-				Hint: "declare it in one of them"})
-		}
-	}
-	return schema.SortProblems(problems)
-}
-
 // todo is what this pass may change: where drift is only reported, what a commit asked for.
 func (w *work) todo(changes []drift.Change) []drift.Change {
 	var todo []drift.Change
@@ -502,26 +301,6 @@ func (w *work) note(done []drift.Change) {
 		}
 	}
 }
-
-// unmoved makes sure that the ledger is still as this pass read it: another process may have applied a newer commit.
-func (w *work) unmoved(ctx context.Context) error {
-	now, ok, err := w.realm.ReadLedger(ctx, w.Source)
-	if err != nil {
-		return err
-	}
-	if ok == (w.seen != nil) && (!ok || now.Equal(*w.seen)) {
-		return nil
-	}
-	if ok && w.Descends != nil && now.Commit != w.Commit && now.Commit != "" && w.Commit != "" {
-		if newer, err := w.Descends(w.Commit, now.Commit); err == nil && newer {
-			return &superseded{now.Commit}
-		}
-	}
-	return errMoved
-}
-
-// errMoved ends a pass that another process has crossed.
-var errMoved = errors.New("another process changed the ledger; the next pass looks again")
 
 // again looks a second time: what still differs failed to converge.
 func (w *work) again(ctx context.Context) error {

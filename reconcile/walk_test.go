@@ -125,6 +125,8 @@ var walks = map[string][]step{
 	"default role": {
 		{"    defaultRole: {description: Everybody, composites: {realm: [offline_access]}}\n", "/roles/default-roles-REALM", `{"description":"Everybody"}`},
 		{"    roles: {realm: [{name: r}]}\n    defaultRole: {composites: {realm: [r], client: {account: []}}}\n", "/roles/default-roles-REALM/composites/realm", `[{"name":"r"}]`},
+		{"    defaultRole: {composites: {realm: [offline_access]}}\n", "/roles/default-roles-REALM/composites/realm", `[{"name":"offline_access"}]`},
+		{"    displayName: Acme\n", "/roles/default-roles-REALM/composites/realm", `[{"name":"offline_access"}]`},
 	},
 }
 

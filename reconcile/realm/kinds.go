@@ -130,10 +130,11 @@ func Builtin(realm string, o schema.Object) bool {
 	return i < 0 || kinds[i].Builtin(realm, o)
 }
 
-// Released tells whether a set of links stays as it is when nobody declares it any longer.
-func Released(a schema.Address) bool {
+// Released tells whether a set of links stays as it is when nobody declares it any longer: because a client couldn't log in
+// without it, or because Keycloak filled it itself.
+func Released(realm string, a schema.Address) bool {
 	i := row(a.Kind())
-	return i >= 0 && kinds[i].Release
+	return i >= 0 && (kinds[i].Release || IsLinks(a) && a.Parent() != schema.RealmAddress && Builtin(realm, schema.Object{Address: a.Parent()}))
 }
 
 // ReadOnly tells whether Keycloak refuses every write to the object: realm-management, and in master the clients that

@@ -1,0 +1,136 @@
+package reconcile
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/cloakwork/cloakwork/drift"
+	"github.com/cloakwork/cloakwork/reconcile/realm"
+	"github.com/cloakwork/cloakwork/schema"
+)
+
+// openLedger takes up what this source owns here.
+func (w *work) openLedger() error {
+	w.ledger = realm.Ledger{Server: w.Want.Ref.Server, RealmID: w.live.ID, Source: w.Source}
+	w.seen = nil
+	found, ok := w.live.Ledgers[w.Source]
+	if ok {
+		w.seen = &found
+	}
+	switch {
+	case !ok:
+		w.base = schema.State{}
+		return nil
+	case found.Server != w.ledger.Server || found.RealmID != w.ledger.RealmID:
+		w.Log.Warn("the ledger came with a copy of another realm and owns nothing here", "realm", w.Want.Ref, "from", found.Server)
+		w.base = schema.State{}
+		return nil
+	}
+	w.ledger = found
+	if w.Commit != "" && found.Commit != "" && found.Commit != w.Commit && w.Descends != nil && w.Mode == Apply {
+		if newer, err := w.Descends(w.Commit, found.Commit); err == nil && newer {
+			return &superseded{found.Commit}
+		}
+	}
+	if found.Digest == w.digest(w.Want) {
+		w.base = w.Want.State
+		return nil
+	}
+	if found.Commit == "" || w.Base == nil {
+		return nil
+	}
+	base, err := w.Base(found.Commit)
+	if err != nil {
+		w.Log.Info("what was last applied can't be read", "realm", w.Want.Ref, "commit", found.Commit, "error", err)
+		return nil
+	}
+	w.base = base.State
+	if w.Mode == Drift {
+		w.Want = base
+	}
+	return nil
+}
+
+// superseded says that a newer commit was applied meanwhile.
+type superseded struct{ by string }
+
+func (s *superseded) Error() string { return "superseded by " + short(s.by) }
+
+func short(commit string) string { return commit[:min(7, len(commit))] }
+
+// owned tells what may be removed: what the ledger holds, and strangers in lists that are complete as declared.
+func (w *work) owned(a schema.Address) bool {
+	if strings.Contains(string(a), "#") {
+		return w.ledger.Owned[a]
+	}
+	o := w.live.State[a]
+	o.Address = a
+	if realm.Builtin(w.Want.Ref.Realm, o) || w.live.Ambiguous[a] || realm.Released(w.Want.Ref.Realm, a) || realm.IsLinks(a) && len(realm.Targets(o)) == 0 {
+		return false // there is nothing to remove, or nothing that may be
+	}
+	if w.Account.Realm == w.Want.Ref.Realm && a == schema.Join(schema.RealmAddress, "clients", w.Account.ClientID) {
+		return false
+	}
+	return w.ledger.Owned[a] || w.Want.Complete[a.List()] && !realm.IsLinks(a)
+}
+
+// withhold keeps a group that holds somebody else's groups: they would go with it.
+func (w *work) withhold(c *drift.Change) {
+	if c.Op != drift.Delete || c.Address.Kind() != "groups" {
+		return
+	}
+	for _, a := range w.live.State.Addresses() {
+		if a.Kind() == "groups" && a != c.Address && a.Within(c.Address) && !w.owned(a) {
+			c.Outcome, c.Says = drift.Skipped, "holds "+string(a)+", which this source doesn't own"
+			return
+		}
+	}
+}
+
+// foreign are the declared objects and map keys that another source owns. The realm itself may be shared, field by field.
+func (w *work) foreign() []schema.Problem {
+	var problems []schema.Problem
+	wanted := w.wanted()
+	for source, l := range w.live.Ledgers {
+		if source == w.Source || l.Server != w.Want.Ref.Server || l.RealmID != w.live.ID {
+			continue
+		}
+		for a := range l.Owned {
+			if a == schema.RealmAddress || !wanted[a] {
+				continue
+			}
+			address, path, _ := strings.Cut(string(a), "#")
+			o := w.Want.State[schema.Address(address)]
+			origin, ok := o.Origins[path]
+			if !ok {
+				origin = o.Origin
+			}
+			problems = append(problems, schema.Problem{Origin: origin, Realm: &w.Want.Ref,
+				What: fmt.Sprintf("%s is declared by two sources: this one, %s, and %s", a, w.Source, source),
+				Hint: "declare it in one of them"})
+		}
+	}
+	return schema.SortProblems(problems)
+}
+
+// unmoved makes sure that the ledger is still as this pass read it: another process may have applied a newer commit.
+func (w *work) unmoved(ctx context.Context) error {
+	now, ok, err := w.realm.ReadLedger(ctx, w.Source)
+	if err != nil {
+		return err
+	}
+	if ok == (w.seen != nil) && (!ok || now.Equal(*w.seen)) {
+		return nil
+	}
+	if ok && w.Descends != nil && now.Commit != w.Commit && now.Commit != "" && w.Commit != "" {
+		if newer, err := w.Descends(w.Commit, now.Commit); err == nil && newer {
+			return &superseded{now.Commit}
+		}
+	}
+	return errMoved
+}
+
+// errMoved ends a pass that another process has crossed.
+var errMoved = errors.New("another process changed the ledger; the next pass looks again")
