@@ -30,6 +30,7 @@ func Obstacles(live Live, want schema.State, changes []drift.Change) []schema.Pr
 			}
 		}
 	}
+	o.wanted, o.flows = flowsAmong(want), flowsAmong(o.have)
 	for _, a := range want.Addresses() {
 		switch a.Kind() {
 		case "authenticationFlows":
@@ -52,6 +53,14 @@ type obstacles struct {
 	want, have schema.State // have under the names that it will have
 	changes    map[schema.Address]drift.Change
 	found      []schema.Problem
+
+	wanted, flows schema.State // the flows in want and have
+}
+
+func flowsAmong(s schema.State) schema.State {
+	flows := maps.Clone(s)
+	maps.DeleteFunc(flows, func(a schema.Address, _ schema.Object) bool { return a.Kind() != "authenticationFlows" })
+	return flows
 }
 
 func (o *obstacles) problem(at schema.Object, path, hint, format string, args ...any) {
@@ -62,10 +71,10 @@ func (o *obstacles) problem(at schema.Object, path, hint, format string, args ..
 	o.found = append(o.found, schema.Problem{Origin: origin, What: fmt.Sprintf(format, args...), Hint: hint})
 }
 
-// holder is the flow in which a flow stands, or shall stand.
+// holder is the flow among some in which a flow stands, or shall stand.
 func holder(s schema.State, a schema.Address) (schema.Address, bool) {
 	for _, in := range s.Addresses() {
-		if in.Kind() == "authenticationFlows" && slices.ContainsFunc(listed(s[in]), func(x execution) bool { return flowAt(x.flow) == a && x.flow != "" }) {
+		if slices.ContainsFunc(listed(s[in]), func(x execution) bool { return x.flow != "" && flowAt(x.flow) == a }) {
 			return in, true
 		}
 	}
@@ -77,7 +86,7 @@ func (o *obstacles) flow(a schema.Address) {
 	w, h := o.want[a], o.have[a]
 	_, live := o.have[a]
 	c, changed := o.changes[a]
-	_, held := holder(o.want, a)
+	_, held := holder(o.wanted, a)
 	if !live && !held && w.Fields["topLevel"] == false {
 		o.problem(w, "topLevel", "name it as flowAlias in an execution of another flow, or set topLevel: true", "%s stands in no flow", a)
 	}
@@ -133,8 +142,8 @@ func (o *obstacles) execution(in schema.Address, i int, x execution) {
 	}
 	if x.flow != "" {
 		sub := flowAt(x.flow)
-		at, lives := holder(o.have, sub)
-		first, _ := holder(o.want, sub)
+		at, lives := holder(o.flows, sub)
+		first, _ := holder(o.wanted, sub)
 		_, live := o.have[sub]
 		switch {
 		case first != in:
@@ -149,8 +158,8 @@ func (o *obstacles) execution(in schema.Address, i int, x execution) {
 		return
 	}
 	config := configAt(x.config)
-	at, key, used := user(o.have, config)
-	first, firstKey, _ := user(o.want, config)
+	at, key, used := user(o.flows, config)
+	first, firstKey, _ := user(o.wanted, config)
 	_, declared := o.want[config]
 	switch {
 	case used && at == in && key == x.key:
@@ -163,12 +172,9 @@ func (o *obstacles) execution(in schema.Address, i int, x execution) {
 	}
 }
 
-// user is the execution that a configuration belongs to.
+// user is the execution in one of the flows that a configuration belongs to.
 func user(s schema.State, config schema.Address) (in schema.Address, key string, used bool) {
 	for _, a := range s.Addresses() {
-		if a.Kind() != "authenticationFlows" {
-			continue
-		}
 		for _, x := range listed(s[a]) {
 			if x.config != "" && configAt(x.config) == config {
 				return a, x.key, true
@@ -181,11 +187,11 @@ func user(s schema.State, config schema.Address) (in schema.Address, key string,
 // config looks at a declared configuration.
 func (o *obstacles) config(a schema.Address) {
 	_, live := o.have[a]
-	_, _, used := user(o.want, a)
+	_, _, used := user(o.wanted, a)
 	if !used && !live {
 		o.problem(o.want[a], "alias", "name it as authenticatorConfig in an execution of a declared flow", "%s belongs to no execution", a)
 	}
-	if at, _, _ := user(o.have, a); live && !used && o.want[at].Fields[executions] != nil {
+	if at, _, _ := user(o.flows, a); live && !used && o.want[at].Fields[executions] != nil {
 		o.problem(o.want[a], "alias", "name it there, or leave it out", "%s is declared, but %s no longer names it", a, at)
 	}
 }
@@ -196,9 +202,9 @@ func (o *obstacles) bindings(a schema.Address) {
 		return
 	}
 	for path, flow := range flowsOf(o.want[a]) {
-		in, held := holder(o.want, flow)
+		in, held := holder(o.wanted, flow)
 		if !held {
-			in, held = holder(o.have, flow)
+			in, held = holder(o.flows, flow)
 		}
 		if held {
 			o.problem(o.want[a], path, "name a flow that stands in no other", "%s.%s names %s, which is a part of %s", a, path, flow, in)

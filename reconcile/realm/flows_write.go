@@ -360,7 +360,11 @@ func (a *application) flow(ctx context.Context, c *drift.Change) error {
 			}
 		}
 	}
-	if err := a.Client.Delete(ctx, a.path(path...), nil); !keycloak.IsNotFound(err) {
+	err := a.Client.Delete(ctx, a.path(path...), nil)
+	if keycloak.Status(err) == 500 {
+		return fmt.Errorf("%w: is it still bound, by an identity provider maybe?", err)
+	}
+	if !keycloak.IsNotFound(err) {
 		return err
 	}
 	return nil // it went with what held it
