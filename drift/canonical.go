@@ -72,6 +72,26 @@ func plainProfile(v any) {
 	}
 }
 
+// plainStep is a workflow's step with every value a list: Keycloak gives a list of one as the one, and others in any order.
+func plainStep(v any) any {
+	step, ok := v.(map[string]any)
+	with, has := step["with"].(map[string]any)
+	if !ok || !has {
+		return v
+	}
+	lists := map[string]any{}
+	for name, value := range with {
+		list, isList := value.([]any)
+		if !isList {
+			list = []any{value}
+		}
+		lists[name] = canonicalList(schema.Fact{Set: true}, list)
+	}
+	step = maps.Clone(step)
+	step["with"] = lists
+	return step
+}
+
 func split(s, separator string) []any {
 	parts := []any{}
 	for part := range strings.SplitSeq(s, separator) {
@@ -84,7 +104,11 @@ func split(s, separator string) []any {
 
 func canonicalList(fact schema.Fact, list []any) any {
 	list = slices.Clone(list)
-	if fact.As != "" && fact.As != "csv" && fact.As != "##" {
+	if fact.As == "steps" {
+		for i, v := range list {
+			list[i] = plainStep(v)
+		}
+	} else if fact.As != "" && fact.As != "csv" && fact.As != "##" {
 		for i, v := range list {
 			list[i] = typed(fact, scalar(v))
 		}

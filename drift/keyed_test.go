@@ -58,3 +58,15 @@ func TestAUserProfileIsWhatItSays(t *testing.T) {
 		}
 	}
 }
+
+func TestAStepOfAWorkflowIsWhatItDoes(t *testing.T) {
+	fact := schema.Fact{As: "steps", Ordered: true}
+	step := func(with map[string]any) any { return []any{map[string]any{"uses": "notify-user", "with": with}} }
+	live := step(map[string]any{"subject": "Hi", "to": []any{"b", "a"}})
+	if !same(fact, step(map[string]any{"subject": []any{"Hi"}, "to": []any{"a", "b"}}), live) {
+		t.Error("a list of one, and the order of another, differ")
+	}
+	if same(fact, step(map[string]any{"subject": "Hi", "to": []any{"a"}}), live) {
+		t.Error("a receiver more makes no difference")
+	}
+}

@@ -72,6 +72,15 @@ var moreWalks = map[string][]step{
 		{component("org.keycloak.storage.UserStorageProvider", `{name: krb, providerId: kerberos, config: {kerberosRealm: [ACME], serverPrincipal: [HTTP/a], keyTab: [/k], allowPasswordAuthentication: ["false"]}}`), "/components?name=krb",
 			`[{"providerId":"kerberos","config":{"kerberosRealm":["ACME"]}}]`},
 	},
+	"workflows": {
+		{"    workflows: [{name: w, enabled: true, \"on\": user-created, steps: [{uses: notify-user, after: 1d, with: {subject: Hi, to: [b, a]}}, {uses: disable-user, after: 30d}]}]\n", "/workflows",
+			`[{"name":"w","enabled":true,"on":"user-created","steps":[{"uses":"notify-user","after":"1d","with":{"subject":"Hi"}},{"uses":"disable-user","after":"30d"}]}]`},
+		{"    workflows: [{name: w, enabled: false, \"on\": user-created, if: \"has-role(\\\"a\\\")\", steps: [{uses: disable-user, after: 30d}, {uses: notify-user, after: 2d, with: {subject: [Hi]}}]}]\n", "/workflows",
+			`[{"name":"w","enabled":false,"if":"has-role(\"a\")","steps":[{"uses":"disable-user","after":"30d"},{"uses":"notify-user","after":"2d","with":{"subject":"Hi"}}]}]`},
+		{"    workflows: [{name: v, $was: [w], if: \"\", schedule: {after: 1d, batch-size: 10}, concurrency: {restart-in-progress: \"true\"}, steps: [{uses: notify-user, after: 2d}]}]\n", "/workflows",
+			`[{"name":"v","enabled":false,"if":"","schedule":{"after":"1d","batch-size":10},"concurrency":{"restart-in-progress":"true"},"steps":[{"uses":"notify-user","after":"2d","with":null}]}]`},
+		{"    workflows: []\n", "/workflows", `[]`},
+	},
 	"organizations": {
 		{"    organizationsEnabled: true\n    organizations: [{alias: acme, name: Acme}]\n", "/organizations?briefRepresentation=false", `[{"alias":"acme","name":"Acme","enabled":true}]`},
 		{"    organizationsEnabled: true\n    organizations: [{alias: acme, name: Acme Inc, description: D, redirectUrl: \"https://acme.example\", enabled: false, attributes: {a: [\"1\", \"2\"], b: [x]}, domains: [{name: b.example, verified: true}, {name: acme.example}]}]\n", "/organizations?briefRepresentation=false",

@@ -84,3 +84,18 @@ func TestAnOrganizationNamesItsIdentityProviders(t *testing.T) {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
 }
+
+// Exports have workflows among the components, all of one name and without what they do.
+func TestWorkflowsAmongTheComponentsAreLeftAlone(t *testing.T) {
+	d := Load(fstest.MapFS{"a.yaml": {Data: []byte("realm: acme\ncomponents: {org.keycloak.models.workflow.WorkflowProvider: [{providerId: default}, {providerId: default}]}\nworkflows: [{name: w, steps: [{uses: x, id: y}]}]\n")}}, Options{Server: "eu"})
+	if len(d.Problems) != 1 || !d.Problems[0].Warning || d.Problems[0].Hint != "use workflows" {
+		t.Errorf("got %q", d.Problems)
+	}
+	state := d.Realms[RealmRef{"eu", "acme"}].State
+	if diff := cmp.Diff([]Address{"realm", "workflows/w"}, state.Addresses()); diff != "" {
+		t.Errorf("addresses (-want +got):\n%s", diff)
+	}
+	if diff := cmp.Diff([]any{map[string]any{"uses": "x"}}, state["workflows/w"].Fields["steps"]); diff != "" {
+		t.Errorf("steps (-want +got):\n%s", diff)
+	}
+}

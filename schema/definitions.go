@@ -112,6 +112,7 @@ type field struct {
 	by        string // the field that does
 	grouped   string // @grouped(providerType): a map of lists of objects, whose keys are this key field of theirs
 	but       string // @grouped(…, but=TYPE, use=workflows): lists of this key are left alone: write another field in their place
+	added     bool   // @added(): a field of ours, which Keycloak's class lacks
 	names     string // @names(alias): a list of what names objects elsewhere, of which only this field is read
 	mappings  string // @mappings(realm), @mappings(client): roles, in entries that each name the client or scope whose links they are
 	nameless  string // @nameless("default-roles-{realm}"): one object, and its name where it bears none
@@ -203,7 +204,8 @@ func (d *definitions) read(v cue.Value) *form {
 		fields, err := v.Fields(cue.Optional(true))
 		for err == nil && fields.Next() {
 			field := fields.Selector().Unquoted()
-			if known, ok := d.generated[name]; ok && !known[field] {
+			added := fields.Value().Attribute("added")
+			if known, ok := d.generated[name]; ok && !known[field] && added.Err() != nil {
 				d.foreign = append(d.foreign, [2]string{name, field})
 				continue // what is written by hand knows fields of every version
 			}
@@ -307,6 +309,8 @@ func (d *definitions) field(name string, v cue.Value) *field {
 			f.grouped = arg
 			f.but, _, _ = a.Lookup(0, "but")
 			f.instead, _, _ = a.Lookup(0, "use")
+		case "added":
+			f.added = true
 		case "names":
 			f.names = arg
 		case "mappings":

@@ -59,7 +59,7 @@ func standing(k schema.Kind) string {
 	switch {
 	case k.Name == "realm":
 		return "The realm itself, `spec.realm`: its settings. It stands at the address `realm`, and several sources may share it, field by field."
-	case k.Links && realm.Released(schema.Join(schema.RealmAddress, k.Name)):
+	case k.Links && realm.Released("", schema.Join(schema.RealmAddress, k.Name)):
 		return fmt.Sprintf("References, the list of %s. The list is complete; no longer declared, it stays as it is.", holders(k.In))
 	case k.Links:
 		return fmt.Sprintf("References, the list of %s. The list is complete; no longer declared, it is emptied.", holders(k.In))

@@ -29,6 +29,9 @@ func (o *observation) components(ctx context.Context) error {
 
 func (o *observation) componentsIn(parent schema.Address, id string, below map[string][]map[string]any) {
 	for _, c := range below[id] {
+		if c["providerType"] == workflowProvider { // bears no name here; workflows are read for themselves
+			continue
+		}
 		a, id := componentAt(parent, c), text(c["id"])
 		if _, twice := o.object(a); twice {
 			o.mu.Lock()
@@ -128,6 +131,7 @@ func (a *application) adoptComponents(ctx context.Context, parent schema.Address
 // What a new realm of 26.7.3 holds by itself: type, provider and name.
 const (
 	registrationPolicies = "org.keycloak.services.clientregistration.policy.ClientRegistrationPolicy"
+	workflowProvider     = "org.keycloak.models.workflow.WorkflowProvider"
 	keyProviders         = "org.keycloak.keys.KeyProvider"
 )
 

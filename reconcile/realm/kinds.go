@@ -52,6 +52,7 @@ var kinds = []Kind{
 	{Name: "clientProfiles", Shape: Apart, Path: "client-policies/profiles", Builtin: never},
 	{Name: "clientPolicies", Shape: Apart, Path: "client-policies/policies", Builtin: never},
 	{Name: "organizations", Shape: Apart, Path: "organizations", Builtin: never},
+	{Name: "workflows", Shape: Collection, Path: "workflows", Builtin: never},
 	{Name: "users", Shape: Apart, Path: "users", Builtin: builtinUser},
 	{Name: "federatedIdentities", Shape: Apart, Path: "federated-identity", Builtin: never},
 

@@ -35,6 +35,8 @@ func writer(a schema.Address) string {
 		return "manage-clients"
 	case "groups", "users":
 		return "manage-users"
+	case "workflows":
+		return "realm-admin"
 	case "organizations":
 		return "manage-organizations"
 	}
