@@ -24,13 +24,14 @@ var minimal = []struct{ kind, create, body, read string }{
 	{"clientScopes", "/client-scopes", `{"name":"minimal","protocol":"openid-connect"}`, "/client-scopes/ID"},
 	{"roles", "/roles", `{"name":"minimal"}`, "/roles/ID"},
 	{"groups", "/groups", `{"name":"minimal"}`, "/groups/ID"},
+	{"users", "/users", `{"username":"minimal"}`, "/users/ID"},
 	{"identityProviders", "/identity-provider/instances", `{"alias":"minimal","providerId":"oidc","config":{"authorizationUrl":"https://a.example","tokenUrl":"https://t.example","clientId":"c"}}`, "/identity-provider/instances/ID"},
 }
 
 // given are the fields of minimal objects that aren't defaults: what names them, what was sent, what is another each time.
 var given = strings.Fields("id realm internalId clientId alias providerId name containerId path access secret protocolMappers " +
 	"defaultClientScopes optionalClientScopes subGroups subGroupCount realmRoles clientRoles types config " +
-	"defaultRole requiredCredentials clientRole composite localizationTexts")
+	"createdTimestamp disableableCredentialTypes totp defaultRole requiredCredentials clientRole composite localizationTexts")
 
 // The table that null and comparing rest on is what a server makes of objects of which nothing is given. With -update it
 // is written; that is how a version gets its table.
@@ -46,7 +47,9 @@ func TestDefaultsAreThoseOfTheServer(t *testing.T) {
 		id := w.admin.Create(w.at(m.create), body)
 		table[m.kind] = plain(w.admin.Get(w.at(strings.Replace(m.read, "ID", id, 1))), body)
 	}
-	table["protocolMappers"], table["identityProviderMappers"] = map[string]any{}, map[string]any{}
+	for _, kind := range []string{"protocolMappers", "identityProviderMappers", "federatedIdentities"} {
+		table[kind] = map[string]any{}
+	}
 
 	version, err := w.client.Version(context.Background())
 	if err != nil {

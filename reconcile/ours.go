@@ -70,7 +70,7 @@ func (w *work) owned(a schema.Address) bool {
 	if realm.Builtin(w.Want.Ref.Realm, o) || w.live.Ambiguous[a] || realm.Released(w.Want.Ref.Realm, a) || realm.IsLinks(a) && len(realm.Targets(o)) == 0 {
 		return false // there is nothing to remove, or nothing that may be
 	}
-	if w.Account.Realm == w.Want.Ref.Realm && a == schema.Join(schema.RealmAddress, "clients", w.Account.ClientID) {
+	if w.Account.Realm == w.Want.Ref.Realm && (a == schema.Join(schema.RealmAddress, "clients", w.Account.ClientID) || a == w.Account.user()) {
 		return false
 	}
 	return w.ledger.Owned[a] || w.Want.Complete[a.List()] && !realm.IsLinks(a)

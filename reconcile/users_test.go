@@ -60,7 +60,7 @@ func TestExclusiveUsersAreAllButServiceAccountsAndOurselves(t *testing.T) {
 	w := newWorld(t)
 	manifest := spec("  exclusive: [users]\n", "    clients: [{clientId: c, serviceAccountsEnabled: true}]\n    users: [{username: ann}]\n")
 	w.settled(manifest)
-	for _, name := range []string{"by-hand"} {
+	for _, name := range []string{"by-hand", "boss"} {
 		w.admin.Create(w.at("/users"), map[string]any{"username": name})
 	}
 	pass := w.pass(reconcile.Plan, manifest)
@@ -86,4 +86,14 @@ func TestOurOwnUserIsNotLockedOut(t *testing.T) {
 			t.Errorf("%s%v\n%s", after, err, text(report))
 		}
 	}
+}
+
+func TestARefusedRenameSaysWhatTheRealmNeeds(t *testing.T) {
+	w := newWorld(t)
+	w.settled(realm("    users: [{username: ann, firstName: Ann}]\n"))
+	report, err := w.pass(reconcile.Apply, realm("    users: [{username: anna, $was: [Ann], firstName: Ann}]\n")).Run(context.Background())
+	if err == nil || len(report.Changes) != 1 || !strings.HasPrefix(report.Changes[0].Says, "rename ann: the realm needs editUsernameAllowed: PUT /admin/realms/") {
+		t.Errorf("%v\n%s", err, text(report))
+	}
+	w.settled(realm("    editUsernameAllowed: true\n    users: [{username: anna, $was: [Ann], firstName: Ann}]\n"))
 }

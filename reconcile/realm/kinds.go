@@ -57,7 +57,7 @@ var kinds = []Kind{
 	{Name: "federatedIdentities", Shape: Apart, Path: "federated-identity", Builtin: never},
 
 	{Name: "composites", Shape: BodyLinks, Path: "composites", Builtin: never},
-	{Name: "scopeMappings", Shape: BodyLinks, Path: "scope-mappings", Split: true, Builtin: ofBuiltin},
+	{Name: "scopeMappings", Shape: BodyLinks, Path: "scope-mappings", Split: true, Builtin: never},
 	{Name: "realmRoles", Shape: BodyLinks, Path: "role-mappings/realm", Builtin: never},
 	{Name: "clientRoles", Shape: BodyLinks, Path: "role-mappings/clients", Builtin: never},
 	{Name: "memberships", Shape: PathLinks, Path: "groups", Builtin: never},

@@ -2,21 +2,10 @@ package realm
 
 import (
 	"context"
-	"slices"
 
 	"github.com/cloakwork/cloakwork/reconcile/keycloak"
 	"github.com/cloakwork/cloakwork/schema"
 )
-
-// ofBuiltin tells whether links belong to an object that Keycloak made, and so come from it too: they aren't emptied when
-// nobody declares them any longer. Without its role, everybody may ask for the scope offline_access.
-func ofBuiltin(realm string, o schema.Object) bool {
-	owner := schema.Object{Address: o.Address.Parent()}
-	if owner.Address.Kind() == "clients" {
-		return builtinClient(realm, owner)
-	}
-	return slices.Contains(builtinScopes, owner.Address.Name())
-}
 
 // scopeMappings reads what tokens of one client, or with one client scope, may bear.
 func (o *observation) scopeMappings(ctx context.Context, owner schema.Address) error {
