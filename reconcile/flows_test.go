@@ -69,6 +69,23 @@ func TestLoginsGoOnWhileTheirFlowChanges(t *testing.T) {
 	}
 }
 
+// A plan says all that a flow gains, loses and puts in another order.
+func TestPlanShowsTheOrderOfExecutions(t *testing.T) {
+	w := newWorld(t)
+	comma := strings.Replace(formsIn, "acme forms", "\"acme, forms\"", 1)
+	w.settled(bound(flow("acme", "", cookie, comma), flowBelow("\"acme, forms\"", "", password)))
+	plan := text(w.plan(bound(flow("acme", "", comma, redirect, cookie), flowBelow("\"acme, forms\"", "", password, otp))))
+	for _, want := range []string{
+		`authenticationExecutions.order: "auth-cookie, flow:acme%2C forms" → "flow:acme%2C forms, identity-provider-redirector, auth-cookie"`,
+		`authenticationExecutions.identity-provider-redirector.requirement: (none) → "ALTERNATIVE"`,
+		`authenticationExecutions.order: "auth-username-password-form" → "auth-username-password-form, auth-otp-form"`,
+	} {
+		if !strings.Contains(plan, want) {
+			t.Errorf("no line says %s:\n%s", want, plan)
+		}
+	}
+}
+
 // A flow of another name in the place of the bound one asks whoever has its form open once more, whether the old one
 // stays or goes.
 func TestRebindAsksPeopleOnceMore(t *testing.T) {

@@ -1,6 +1,7 @@
 package realm
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"iter"
@@ -89,9 +90,9 @@ func listed(o schema.Object) []execution {
 	}
 	seen := map[string]int{}
 	for i, x := range all {
-		key := x.authenticator
+		key := cmp.Or(x.authenticator, nameless)
 		if seen[key]++; x.flow != "" {
-			key = "flow:" + x.flow
+			key = flowKey(x.flow)
 		} else if seen[key] > 1 {
 			key = fmt.Sprintf("%s#%d", key, seen[key])
 		}
@@ -100,14 +101,42 @@ func listed(o schema.Object) []execution {
 	return all
 }
 
+// nameless is the key of an execution that names neither an authenticator nor a flow.
+const nameless = "?"
+
+// flowKey is the key of an execution that stands for a flow: keys are listed with commas between them.
+func flowKey(alias string) string {
+	return "flow:" + strings.NewReplacer("%", "%25", ",", "%2C").Replace(alias)
+}
+
+// flowIn is the alias of the flow that an execution with the key stands for; "" where it stands for none.
+func flowIn(key string) string {
+	alias, ok := strings.CutPrefix(key, "flow:")
+	if !ok {
+		return ""
+	}
+	return strings.NewReplacer("%25", "%", "%2C", ",").Replace(alias)
+}
+
+// ordered are the keys of the executions of an aligned flow; nil where it doesn't say.
+func ordered(byKey map[string]any) []string {
+	order, ok := byKey["order"].(string)
+	if !ok {
+		return nil
+	}
+	if order == "" {
+		return []string{}
+	}
+	return strings.Split(order, ", ")
+}
+
 // elements are the executions of a flow that was aligned.
 func elements(byKey map[string]any) []execution {
-	order, _ := byKey["order"].([]any)
 	var all []execution
-	for _, key := range order {
-		fields, _ := byKey[text(key)].(map[string]any)
-		x := execution{key: text(key), authenticator: text(key), requirement: text(fields["requirement"]), config: text(fields["authenticatorConfig"])}
-		if alias, ok := strings.CutPrefix(x.key, "flow:"); ok {
+	for _, key := range ordered(byKey) {
+		fields, _ := byKey[key].(map[string]any)
+		x := execution{key: key, authenticator: key, requirement: text(fields["requirement"]), config: text(fields["authenticatorConfig"])}
+		if alias := flowIn(key); alias != "" {
 			x.flow, x.authenticator = alias, text(fields["authenticator"])
 		}
 		x.priority, x.hasPriority = number(fields["priority"])
@@ -151,11 +180,11 @@ func Aligned(want, base, s schema.State, renames []drift.Change) schema.State {
 }
 
 func aligned(o schema.Object, priorities bool, now func(string) string) schema.Object {
-	byKey, order := map[string]any{}, []any{}
+	byKey, order := map[string]any{}, []string{}
 	for _, x := range listed(o) {
 		key := x.key
 		if x.flow != "" {
-			key = strings.Replace(key, x.flow, now(x.flow), 1)
+			key = flowKey(now(x.flow))
 		}
 		fields := map[string]any{"requirement": x.requirement, "authenticatorConfig": optional(x.config)}
 		if x.flow != "" {
@@ -168,7 +197,7 @@ func aligned(o schema.Object, priorities bool, now func(string) string) schema.O
 		order = append(order, key)
 	}
 	o.Fields, o.Inputs = maps.Clone(o.Fields), maps.Clone(o.Inputs)
-	byKey["order"] = order
+	byKey["order"] = strings.Join(order, ", ") // in one line: a plan shows of a list only what comes and goes
 	o.Fields[executions] = byKey
 	for path := range o.Inputs { // the elements of a list share their paths
 		if strings.HasPrefix(path, executions+".") {

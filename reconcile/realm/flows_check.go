@@ -133,7 +133,7 @@ func differentKeys(a, b []execution) bool {
 // execution looks at one that is declared, the i-th of its flow.
 func (o *obstacles) execution(in schema.Address, i int, x execution) {
 	w := o.want[in]
-	if x.key == "" || strings.HasPrefix(x.key, "#") {
+	if strings.HasPrefix(x.key, nameless) {
 		o.problem(w, executions, "", "%s.%s[%d] has neither authenticator nor flowAlias", in, executions, i)
 		return
 	}

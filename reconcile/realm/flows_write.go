@@ -77,7 +77,7 @@ func (f *flowing) look(changes []drift.Change) {
 		for i, x := range list {
 			if x.flow != "" {
 				list[i].flow = moved(flowAt(x.flow), renames).Name()
-				list[i].key = strings.Replace(x.key, x.flow, list[i].flow, 1)
+				list[i].key = flowKey(list[i].flow)
 				f.holders[flowAt(list[i].flow)] = a
 			}
 		}
@@ -85,7 +85,7 @@ func (f *flowing) look(changes []drift.Change) {
 	}
 	for a, c := range f.wanted {
 		for _, key := range wantedOrder(c) {
-			if alias, ok := strings.CutPrefix(key, "flow:"); ok {
+			if alias := flowIn(key); alias != "" {
 				f.holders[flowAt(alias)] = a
 			}
 		}
@@ -137,12 +137,7 @@ func (f *flowing) each(ctx context.Context, changes []*drift.Change, do func(con
 // wantedOrder are the keys of the executions that a flow shall have; nothing where it doesn't say.
 func wantedOrder(c *drift.Change) []string {
 	byKey, _ := c.Want.Fields[executions].(map[string]any)
-	order, _ := byKey["order"].([]any)
-	var keys []string
-	for _, key := range order {
-		keys = append(keys, text(key))
-	}
-	return keys
+	return ordered(byKey)
 }
 
 // wantedOf is what one execution shall be.
@@ -226,8 +221,8 @@ func (f *flowing) add(ctx context.Context, c *drift.Change) error {
 
 func (f *flowing) addOne(ctx context.Context, c *drift.Change, key string, priority int) error {
 	in := []string{"authentication", "flows", c.Address.Name(), "executions"}
-	alias, isFlow := strings.CutPrefix(key, "flow:")
-	if !isFlow {
+	alias := flowIn(key)
+	if alias == "" {
 		provider, _, _ := strings.Cut(key, "#")
 		_, err := f.Client.Post(ctx, f.path(append(in, "execution")...), nil, map[string]any{"provider": provider, "priority": priority}, nil)
 		return err
