@@ -2,9 +2,13 @@ package reconcile_test
 
 import (
 	"context"
+	"crypto/pbkdf2"
+	"crypto/sha512"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"net/http"
+	"net/url"
 	"strings"
 	"testing"
 
@@ -96,4 +100,66 @@ func TestARefusedRenameSaysWhatTheRealmNeeds(t *testing.T) {
 		t.Errorf("%v\n%s", err, text(report))
 	}
 	w.settled(realm("    editUsernameAllowed: true\n    users: [{username: anna, $was: [Ann], firstName: Ann}]\n"))
+}
+
+// signsIn tells whether a user's password is this one.
+func (w *world) signsIn(user, password string) bool {
+	w.t.Helper()
+	form := url.Values{"grant_type": {"password"}, "client_id": {"admin-cli"}, "username": {user}, "password": {password}}
+	response, err := http.PostForm(w.server.URL+"/realms/"+w.name+"/protocol/openid-connect/token", form)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	defer response.Body.Close()
+	return response.StatusCode == http.StatusOK
+}
+
+// A password is set when its user is made: written out, or as exports have it, hashed. Whoever changes it keeps the new one.
+func TestPasswordsAreSetOnce(t *testing.T) {
+	w := newWorld(t)
+	w.env["FIRST"] = "first-password"
+	const salt = "0123456789abcdef"
+	hash, err := pbkdf2.Key(sha512.New, "old-password", []byte(salt), 1000, 64)
+	if err != nil {
+		t.Fatal(err)
+	}
+	encoded := base64.StdEncoding.EncodeToString
+	manifest := realm(fmt.Sprintf(`    users:
+      - {username: ann, enabled: true, email: ann@acme.example, firstName: Ann, lastName: Other, credentials: [{type: password, value: $(env:FIRST)}]}
+      - username: bob
+        enabled: true
+        email: bob@acme.example
+        firstName: Bob
+        lastName: Other
+        createdTimestamp: 1795415714161
+        totp: false
+        disableableCredentialTypes: []
+        requiredActions: []
+        realmRoles: [default-roles-REALM]
+        notBefore: 0
+        groups: []
+        credentials:
+          - id: 21d1aea4-d79c-4cbe-88d5-09e813bd2be0
+            type: password
+            createdDate: 1795416110072
+            secretData: '{"value":"%s","salt":"%s","additionalParameters":{}}'
+            credentialData: '{"hashIterations":1000,"algorithm":"pbkdf2-sha512","additionalParameters":{}}'
+`, encoded(hash), encoded([]byte(salt))))
+	report := w.settled(manifest)
+	for _, secret := range []string{"first-password", encoded(hash)} {
+		if strings.Contains(text(report), secret) {
+			t.Errorf("the report shows %s", secret)
+		}
+	}
+	for user, password := range map[string]string{"ann": "first-password", "bob": "old-password"} {
+		if !w.signsIn(user, password) {
+			t.Errorf("%s can't sign in", user)
+		}
+	}
+	w.must(http.MethodPut, w.at("/users/"+w.userID("ann")+"/reset-password"), map[string]any{"type": "password", "value": "her-own"})
+	w.env["FIRST"] = "another-one"
+	w.settled(strings.Replace(manifest, "lastName: Other", "lastName: Else", 1))
+	if !w.signsIn("ann", "her-own") {
+		t.Error("ann's password was set again")
+	}
 }
