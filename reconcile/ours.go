@@ -34,7 +34,7 @@ func (w *work) openLedger() error {
 			return &superseded{found.Commit}
 		}
 	}
-	if found.Digest == w.digest(w.Want) {
+	if found.Digest == w.digest(w.Want) && (found.Commit == w.Commit || w.Base == nil || !w.unseen(w.Want.State)) {
 		w.base = w.Want.State
 		return nil
 	}
@@ -76,8 +76,11 @@ func (w *work) owned(a schema.Address) bool {
 	return w.ledger.Owned[a] || w.Want.Complete[a.List()] && !realm.IsLinks(a)
 }
 
-// withhold keeps a group that holds somebody else's groups: they would go with it.
+// withhold keeps a group that holds somebody else's groups: they would go with it. What else goes with an object, it says.
 func (w *work) withhold(c *drift.Change) {
+	if c.Op == drift.Delete && c.Address.List() == "components" && c.Address.Key()[0] == "org.keycloak.storage.UserStorageProvider" && c.Says == "" {
+		c.Says = "the users that it imported go with it"
+	}
 	if c.Op != drift.Delete || c.Address.Kind() != "groups" {
 		return
 	}

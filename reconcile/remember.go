@@ -25,7 +25,7 @@ func (w *work) remember(ctx context.Context) error {
 	l.Owned, l.Digest = w.wanted(), w.digest(w.Want)
 	maps.Copy(l.Owned, w.written())
 	named := w.ledger.Commit != "" || w.Commit == "" // what a changed tree applied has a commit now
-	if named && l.Digest == w.ledger.Digest && maps.Equal(l.Owned, w.ledger.Owned) {
+	if named && l.Digest == w.ledger.Digest && maps.Equal(l.Owned, w.ledger.Owned) && !w.wroteUnseen() {
 		return nil
 	}
 	if err := w.unmoved(ctx); err != nil {
@@ -33,6 +33,39 @@ func (w *work) remember(ctx context.Context) error {
 	}
 	l.Commit = w.Commit
 	return w.write(ctx, l)
+}
+
+// unseen tells whether objects hold values that nobody can read back: the digest leaves them out, so that a commit which
+// changes nothing else is known by what the one before declared.
+func (w *work) unseen(state schema.State) bool {
+	for a, o := range state {
+		var within func(prefix string, fields map[string]any) bool
+		within = func(prefix string, fields map[string]any) bool {
+			for name, v := range fields {
+				nested, _ := v.(map[string]any)
+				if w.Facts.Of(a.Kind(), prefix+name).WriteOnly || within(prefix+name+".", nested) {
+					return true
+				}
+			}
+			return false
+		}
+		if within("", o.Fields) {
+			return true
+		}
+	}
+	return false
+}
+
+// wroteUnseen tells whether such a value was changed: what was last applied is this commit's then.
+func (w *work) wroteUnseen() bool {
+	for _, c := range w.report.Changes {
+		for _, d := range c.Diffs {
+			if c.Outcome == drift.Done && w.Facts.Of(c.Address.Kind(), d.Path).WriteOnly {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // write keeps the ledger in the realm.

@@ -2,7 +2,12 @@ package reconcile_test
 
 import (
 	"context"
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/x509"
+	"encoding/pem"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -11,6 +16,7 @@ import (
 	"github.com/cloakwork/cloakwork/drift"
 	"github.com/cloakwork/cloakwork/reconcile"
 	"github.com/cloakwork/cloakwork/reconcile/keycloak/keycloaktest"
+	"github.com/cloakwork/cloakwork/schema"
 )
 
 const moreKinds = `    organizationsEnabled: true
@@ -179,5 +185,50 @@ func TestAClientProfileThatAPolicyNamesIsNotDeleted(t *testing.T) {
 	report, err := w.pass(reconcile.Apply, realm("    clientProfiles: {profiles: []}\n")).Run(context.Background())
 	if err == nil || !strings.Contains(err.Error(), `the client policy "theirs" still names it`) {
 		t.Errorf("%v\n%s", err, text(report))
+	}
+}
+
+// A key of ours is written by the commit that changes it, and Keycloak makes a new certificate for it.
+func TestAPrivateKeyIsReplacedByTheCommitThatChangesIt(t *testing.T) {
+	w := newWorld(t)
+	for _, name := range []string{"FIRST", "SECOND"} {
+		key, err := rsa.GenerateKey(rand.Reader, 2048)
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.env[name] = string(pem.EncodeToMemory(&pem.Block{Type: "RSA PRIVATE KEY", Bytes: x509.MarshalPKCS1PrivateKey(key)}))
+	}
+	manifest := func(key, priority string) string {
+		return realm(component("org.keycloak.keys.KeyProvider", "{name: own, providerId: rsa, config: {privateKey: [$(env:"+key+")], priority: [\""+priority+"\"]}}"))
+	}
+	commits := []string{manifest("FIRST", "5"), manifest("FIRST", "6"), manifest("SECOND", "6"), manifest("SECOND", "6")}
+	var kids []string
+	for i, declared := range commits {
+		p := w.pass(reconcile.Apply, declared)
+		p.Commit = strconv.Itoa(i)
+		p.Base = func(commit string) (*schema.Realm, error) {
+			n, err := strconv.Atoi(commit)
+			return w.pass(reconcile.Apply, commits[n]).Want, err
+		}
+		if report, err := p.Run(context.Background()); err != nil {
+			t.Fatalf("commit %d: %v\n%s", i, err, text(report))
+		}
+		id := strings.TrimPrefix(w.component("own"), w.at("/components/"))
+		for _, k := range w.admin.Get(w.at("/keys")).(map[string]any)["keys"].([]any) {
+			if key := k.(map[string]any); key["providerId"] == id {
+				kids = append(kids, key["kid"].(string))
+			}
+		}
+	}
+	if len(kids) != 4 || kids[0] != kids[1] || kids[1] == kids[2] || kids[2] != kids[3] {
+		t.Errorf("the keys of four commits, of which the third brings another, are %q", kids)
+	}
+}
+
+func TestAPlanSaysThatUsersGoWithTheirFederation(t *testing.T) {
+	w := newWorld(t)
+	w.settled(realm(federation("", "usersDn: [dc=x]")))
+	if got := text(w.plan(realm("    components: {}\n"))); !strings.Contains(got, "the users that it imported go with it") {
+		t.Errorf("got %s", got)
 	}
 }

@@ -81,8 +81,16 @@ func componentBody(body map[string]any, diffs []drift.Diff) map[string]any {
 			config[d.At[1]] = []any{""}
 		}
 	}
+	if renewed, certified := differs(diffs, "privateKey"), differs(diffs, "certificate"); renewed && !certified {
+		config["certificate"] = []any{""} // the one that Keycloak made for the former key would be refused
+	}
 	body["config"] = config
 	return body
+}
+
+// differs tells whether a key of config is among what differs.
+func differs(diffs []drift.Diff, key string) bool {
+	return slices.ContainsFunc(diffs, func(d drift.Diff) bool { return len(d.At) == 2 && d.At[1] == key })
 }
 
 func (a *application) createComponent(ctx context.Context, c *drift.Change) error {
