@@ -3,6 +3,9 @@ package reconcile_test
 import "testing"
 
 var moreWalks = map[string][]step{
+	"required credentials, as exports have them": {
+		{"    requiredCredentials: [password]\n", "", `{"requiredCredentials":["password"]}`},
+	},
 	"required actions": {
 		{"    requiredActions: [{alias: UPDATE_PASSWORD, enabled: false, defaultAction: true, priority: 7}]\n", "/authentication/required-actions/UPDATE_PASSWORD",
 			`{"name":"Update Password","enabled":false,"defaultAction":true,"priority":7,"config":{}}`},

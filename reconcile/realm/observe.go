@@ -195,7 +195,7 @@ func (o *observation) realm(ctx context.Context) (bool, error) {
 	id, _ := fields["id"].(string)
 	o.live.Exists, o.live.ID = true, id
 	o.clientPolicies(fields)
-	o.put(schema.RealmAddress, id, without(fields, "defaultRole", "requiredCredentials", "clientProfiles", "clientPolicies"))
+	o.put(schema.RealmAddress, id, without(fields, "defaultRole", "clientProfiles", "clientPolicies"))
 	return true, nil
 }
 
