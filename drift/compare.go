@@ -16,12 +16,7 @@ import (
 // Base is what was declared when this source was last applied: it tells a commit from drift. Nil means that it can't be
 // read, and every cause is unknown.
 func Compare(facts schema.Facts, base schema.State, owned func(schema.Address) bool, want, have schema.State) []Change {
-	c := comparison{facts: facts, base: base, owned: owned, want: want, have: maps.Clone(have), moved: map[schema.Address]schema.Address{}, renamed: map[schema.Address]schema.Address{}}
-	for a, o := range want {
-		for _, was := range o.Was {
-			c.renamed[Former(a, was)] = a
-		}
-	}
+	c := begin(facts, base, owned, want, have)
 	var changes []Change
 	for _, a := range want.Addresses() {
 		if change, ok := c.wanted(want[a]); ok {
@@ -31,6 +26,33 @@ func Compare(facts schema.Facts, base schema.State, owned func(schema.Address) b
 	changes = append(changes, c.surplus()...)
 	suggestRenames(facts, changes)
 	return changes
+}
+
+// Renames are the renames that want declares of what stands in have under a former name, parents first.
+func Renames(want, have schema.State) []Change {
+	c := begin(nil, nil, nil, want, have)
+	var renames []Change
+	for _, a := range want.Addresses() {
+		if _, live := c.have[a]; live {
+			continue
+		}
+		if from := c.formerly(want[a]); from != "" {
+			c.move(from, a)
+			renames = append(renames, Change{Op: Rename, Address: a, From: from})
+		}
+	}
+	return renames
+}
+
+func begin(facts schema.Facts, base schema.State, owned func(schema.Address) bool, want, have schema.State) comparison {
+	c := comparison{facts: facts, base: base, owned: owned, want: want, have: maps.Clone(have),
+		moved: map[schema.Address]schema.Address{}, renamed: map[schema.Address]schema.Address{}}
+	for a, o := range want {
+		for _, was := range o.Was {
+			c.renamed[Former(a, was)] = a
+		}
+	}
+	return c
 }
 
 // Key is the name of a key of an open map, or of a field, in what a source owns.
@@ -257,12 +279,10 @@ func (c *comparison) differs(fact schema.Fact, w schema.Object, path string, wan
 	if !fact.WriteOnly {
 		return !same(fact, want, have)
 	}
-	// Nobody can read it, so it is written once, and again by a commit that changes it.
-	if !c.ours(w.Address, path) {
-		return true
-	}
+	// Nobody can read it, so it is written once, and again by a commit that changes it. What was about to be written when a
+	// pass was cut off is ours already, and may not be there.
 	before, known := c.before(w.Address, path)
-	return known && !same(fact, before, want)
+	return !known || !same(fact, before, want) || !c.ours(w.Address, path)
 }
 
 // dropped are the keys of open maps that are ours and no longer declared; what the server puts in by itself stays.
@@ -287,8 +307,11 @@ func (c *comparison) dropped(w, h schema.Object) []Diff {
 				}
 			}
 			if open && !wanted && !fact.HasServer && c.ours(w.Address, path) {
-				diffs = append(diffs, Diff{Path: path, At: at, Have: v, Unset: true,
-					Cause: c.causeOfDiff(schema.Fact{}, w, path, v), Secret: c.facts.Secret(w, path)})
+				cause := c.causeOfDiff(schema.Fact{}, w, path, v)
+				if cause != FromBoth {
+					cause = FromCommit // it is ours, and no longer declared, whatever can be read of the past
+				}
+				diffs = append(diffs, Diff{Path: path, At: at, Have: v, Unset: true, Cause: cause, Secret: c.facts.Secret(w, path)})
 			}
 		}
 	}

@@ -39,6 +39,8 @@ const (
 	Done    Outcome = "done"
 	Failed  Outcome = "failed"
 	Skipped Outcome = "skipped"
+	// Withheld is a delete that would take somebody else's objects along.
+	Withheld Outcome = "withheld"
 )
 
 // Risk is a class of harm that a change can do.

@@ -2,6 +2,8 @@ package reconcile
 
 import (
 	"context"
+	"maps"
+	"slices"
 
 	"github.com/cloakwork/cloakwork/drift"
 	"github.com/cloakwork/cloakwork/reconcile/realm"
@@ -90,13 +92,17 @@ func (w *work) removeRealm(ctx context.Context) error {
 		return &Blocked{"would delete realm " + w.Want.Ref.Realm + ", which this source never declared", "delete it by hand"}
 	case !w.AllowRealmDeletion:
 		return &Blocked{"would delete realm " + w.Want.Ref.Realm + " and everything in it", "allow it by --allow-realm-deletion"}
-	case w.Mode != Apply:
-		return nil
 	}
-	if err := checkLimits(w.Want.Limits, w.report.Changes, len(w.ledger.Owned)); err != nil {
+	for _, source := range slices.Sorted(maps.Keys(w.others())) {
+		return &Blocked{"would delete realm " + w.Want.Ref.Realm + ", of which " + source + " declares a part", "let that source give up its part first"}
+	}
+	if err := checkLimits(w.Want.Limits, w.report.Changes, len(w.ledger.Owned)); err != nil || w.Mode != Apply {
 		return err
 	}
 	w.begin(change)
+	if err := w.unmoved(ctx); err != nil {
+		return err
+	}
 	if err := w.realm.Remove(ctx); err != nil {
 		return err
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/cloakwork/cloakwork/drift"
@@ -29,12 +30,17 @@ func (w *work) openLedger() error {
 		return nil
 	}
 	w.ledger = found
+	if w.past != nil {
+		w.base = w.past.State
+		return nil
+	}
 	if w.Commit != "" && found.Commit != "" && found.Commit != w.Commit && w.Descends != nil && w.Mode == Apply {
 		if newer, err := w.Descends(w.Commit, found.Commit); err == nil && newer {
 			return &superseded{found.Commit}
 		}
 	}
-	if found.Digest == w.digest(w.Want) && (found.Commit == w.Commit || w.Base == nil || !w.unseen(w.Want.State)) {
+	same := found.Digest == w.digest(w.Want)
+	if same && (found.Commit == w.Commit || found.Commit == "" || w.Base == nil || !w.unseen(w.Want.State)) {
 		w.base = w.Want.State
 		return nil
 	}
@@ -44,11 +50,14 @@ func (w *work) openLedger() error {
 	base, err := w.Base(found.Commit)
 	if err != nil {
 		w.Log.Info("what was last applied can't be read", "realm", w.Want.Ref, "commit", found.Commit, "error", err)
+		if w.blind = true; same { // but for what the digest leaves out, it is what is declared now
+			w.base = w.seeable(w.Want.State)
+		}
 		return nil
 	}
 	w.base = base.State
 	if w.Mode == Drift {
-		w.Want = base
+		w.Want, w.past = base, base
 	}
 	return nil
 }
@@ -73,33 +82,76 @@ func (w *work) owned(a schema.Address) bool {
 	if w.Account.Realm == w.Want.Ref.Realm && (a == schema.Join(schema.RealmAddress, "clients", w.Account.ClientID) || a == w.Account.user()) {
 		return false
 	}
-	return w.ledger.Owned[a] || w.Want.Complete[a.List()] && !realm.IsLinks(a)
+	if w.ownedByAnother(a) != "" {
+		return false
+	}
+	complete := w.Want.Complete[a.List()] || a.Kind() == "groups" && w.Want.Complete["groups"] // subgroups are groups
+	return w.ledger.Owned[a] || complete && !realm.IsLinks(a)
 }
 
-// withhold keeps a group that holds somebody else's groups: they would go with it. What else goes with an object, it says.
-func (w *work) withhold(c *drift.Change) {
-	if c.Op == drift.Delete && c.Address.List() == "components" && c.Address.Key()[0] == "org.keycloak.storage.UserStorageProvider" && c.Says == "" {
-		c.Says = "the users that it imported go with it"
-	}
-	if c.Op != drift.Delete || c.Address.Kind() != "groups" {
-		return
-	}
-	for _, a := range w.live.State.Addresses() {
-		if a.Kind() == "groups" && a != c.Address && a.Within(c.Address) && !w.owned(a) {
-			c.Outcome, c.Says = drift.Skipped, "holds "+string(a)+", which this source doesn't own"
-			return
+// others are the other sources that own something here.
+func (w *work) others() map[string]realm.Ledger {
+	others := map[string]realm.Ledger{}
+	for source, l := range w.live.Ledgers {
+		if source != w.Source && l.Server == w.Want.Ref.Server && l.RealmID == w.live.ID && len(l.Owned) > 0 {
+			others[source] = l
 		}
 	}
+	return others
+}
+
+// ownedByAnother is the other source that owns an object or map key, "" where none does.
+func (w *work) ownedByAnother(a schema.Address) string {
+	for source, l := range w.others() {
+		if l.Owned[a] {
+			return source
+		}
+	}
+	return ""
+}
+
+// withhold keeps an object with which somebody else's would go: a stranger's group, or whatever another source owns. What
+// else goes with an object, it says.
+func (w *work) withhold(c *drift.Change) {
+	if c.Op != drift.Delete {
+		return
+	}
+	if c.Address.List() == "components" && c.Address.Key()[0] == "org.keycloak.storage.UserStorageProvider" && c.Says == "" {
+		c.Says = "the users that it imported go with it"
+	}
+	var holds []string
+	for source, l := range w.others() {
+		for a := range l.Owned {
+			if a != c.Address && a.Within(c.Address) && !strings.Contains(string(a), "#") {
+				holds = append(holds, string(a)+" of "+source)
+			}
+		}
+	}
+	for a := range w.live.State {
+		if a != c.Address && a.Within(c.Address) && a.Kind() == "groups" && !w.owned(a) && w.ownedByAnother(a) == "" {
+			holds = append(holds, string(a)+", which is nobody's")
+		}
+	}
+	if len(holds) > 0 {
+		c.Outcome, c.Says = drift.Withheld, "it holds "+slices.Min(holds)
+	}
+}
+
+// withheld is what a pass could not do without harm to others, once it has done all else.
+func withheld(changes []drift.Change) error {
+	for _, c := range changes {
+		if c.Outcome == drift.Withheld {
+			return &Blocked{fmt.Sprintf("would delete %s, but %s", c.Address, c.Says), "move or delete by hand what it holds, or declare it again"}
+		}
+	}
+	return nil
 }
 
 // foreign are the declared objects and map keys that another source owns. The realm itself may be shared, field by field.
 func (w *work) foreign() []schema.Problem {
 	var problems []schema.Problem
 	wanted := w.wanted()
-	for source, l := range w.live.Ledgers {
-		if source == w.Source || l.Server != w.Want.Ref.Server || l.RealmID != w.live.ID {
-			continue
-		}
+	for source, l := range w.others() {
 		for a := range l.Owned {
 			if a == schema.RealmAddress || !wanted[a] {
 				continue

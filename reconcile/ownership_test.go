@@ -153,7 +153,7 @@ func TestGroupThatHoldsSomebodyElsesGroupIsKept(t *testing.T) {
 	}
 	w.admin.Create("/admin/realms/"+w.name+"/groups/"+staff+"/children", map[string]any{"name": "theirs"})
 	report, err := w.pass(reconcile.Apply, realm("    groups: [{name: guests}]\n")).Run(context.Background())
-	if err == nil || !strings.Contains(report.Says, "holds groups/staff/groups/theirs") {
+	if err == nil || !strings.Contains(report.Says, "holds groups/staff/groups/theirs, which is nobody's") {
 		t.Errorf("says %q, error %v", report.Says, err)
 	}
 	if len(w.admin.Get("/admin/realms/"+w.name+"/groups").([]any)) != 2 {

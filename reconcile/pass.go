@@ -91,6 +91,8 @@ type work struct {
 	live   realm.Live
 	ledger realm.Ledger
 	seen   *realm.Ledger // as the realm held it when we looked; nil where there was none
+	past   *schema.Realm // what was last applied, where that is what drift is looked for in
+	blind  bool          // what was last applied can't be read
 	base   schema.State  // what was declared when the ledger was last written; nil where that can't be read
 }
 
@@ -124,7 +126,10 @@ func (w *work) run(ctx context.Context) error {
 	if err := unfinished(w.report.Changes); err != nil {
 		return err
 	}
-	return w.handOver(ctx, w.remember(ctx))
+	if err := w.handOver(ctx, w.remember(ctx)); err != nil {
+		return err
+	}
+	return withheld(w.report.Changes)
 }
 
 // unfinished is why the changes are not all made; nil where they are.
@@ -153,11 +158,17 @@ func (w *work) tell() {
 
 // observe reads the realm, the ledger, and what was declared when that was written.
 func (w *work) observe(ctx context.Context) (err error) {
-	w.realm = &realm.Realm{Client: w.Client, Name: w.Want.Ref.Realm, Kinds: w.Kinds, Complete: w.Want.Complete}
-	if w.live, err = w.realm.Observe(ctx, w.Want, w.Source); err != nil {
-		return err
+	for looked := (*schema.Realm)(nil); looked != w.Want; { // what was last applied may need other reads than the manifests
+		looked = w.Want
+		w.realm = &realm.Realm{Client: w.Client, Name: w.Want.Ref.Realm, Kinds: w.Kinds, Complete: w.Want.Complete}
+		if w.live, err = w.realm.Observe(ctx, w.Want, w.Source); err != nil {
+			return err
+		}
+		if err = w.openLedger(); err != nil {
+			return err
+		}
 	}
-	return w.openLedger()
+	return nil
 }
 
 // decide lists the changes, or says what forbids them.
@@ -216,35 +227,28 @@ func (w *work) compare() []drift.Change {
 		}
 	}
 	base, have := w.base, w.live.State
+	before, now := drift.Renames(want, base), drift.Renames(want, have)
 	if base != nil {
-		base = realm.Renamed(base, w.renames(want, base))
+		base = realm.Renamed(base, before)
 	}
-	renames := w.renames(want, have)
-	have = realm.Renamed(have, renames)
-	moved, made := map[schema.Address]bool{}, append(renamed(want, have), renames...)
+	have = realm.Renamed(have, now)
+	ours := map[schema.Address]bool{} // under the names that they will have
 	for key := range w.ledger.Owned {
-		moved[realm.Moved(key, made)] = true
+		ours[realm.Moved(key, append(renamed(want, have), now...))] = true
 	}
-	base = realm.Aligned(want, nil, base, w.renames(want, base))
-	have = realm.Aligned(want, base, have, renames)
+	base = realm.Aligned(want, nil, base, before)
+	have = realm.Aligned(want, base, have, now)
 	want = realm.Aligned(want, nil, want, nil)
-	owned := func(a schema.Address) bool { return w.owned(a) || strings.Contains(string(a), "#") && moved[a] }
+	owned := func(a schema.Address) bool { return w.owned(a) || strings.Contains(string(a), "#") && ours[a] }
 	changes := drift.Compare(w.Facts, base, owned, want, have)
 	for i, c := range changes {
-		if c.Op == drift.Delete && c.Cause == drift.Unknown { // what was declared can't be read, but what was ours is known
-			changes[i].Cause = drift.FromCommit
-			if w.Want.Complete[c.Address.List()] && !w.ledger.Owned[c.Address] {
-				changes[i].Cause = drift.FromDrift
-			}
+		if c.Op == drift.Delete && (w.ledger.Owned[c.Address] || ours[c.Address]) {
+			changes[i].Cause = drift.FromCommit // it is ours, and no longer declared, whatever can be read of the past
+		} else if c.Op == drift.Delete {
+			changes[i].Cause = drift.FromDrift // a stranger in a complete list
 		}
 	}
 	return slices.DeleteFunc(changes, func(c drift.Change) bool { return realm.ReadOnly(w.Want.Ref.Realm, c.Address) })
-}
-
-// renames are those that the manifests declare of what stands in a state under a former name.
-func (w *work) renames(want, in schema.State) []drift.Change {
-	nothing := func(schema.Address) bool { return false }
-	return slices.DeleteFunc(drift.Compare(w.Facts, nil, nothing, want, in), func(c drift.Change) bool { return c.Op != drift.Rename })
 }
 
 // renamed are the renames that the manifests declare and that were made before: a process that another overtook may have
@@ -310,18 +314,22 @@ func (w *work) again(ctx context.Context) error {
 		return err
 	}
 	w.live, w.ledger = live, ledger
-	if w.base != nil { // what nobody can read is taken to be as it was just written
-		w.base = maps.Clone(w.base)
-		for _, c := range w.report.Changes {
-			if o, wanted := w.Want.State[c.Address]; wanted && c.Outcome == drift.Done {
-				w.base[c.Address] = o
-			}
+	base := schema.State{}
+	maps.Copy(base, w.base)
+	for _, c := range w.report.Changes { // what nobody can read is taken to be as it was just written
+		if o, wanted := w.Want.State[c.Address]; wanted && c.Outcome == drift.Done {
+			base[c.Address] = o
 		}
 	}
-	left := w.todo(w.compare())
+	w.base = base
 	if err := unfinished(w.report.Changes); err != nil {
 		return err
 	}
+	changes := w.compare()
+	for i := range changes {
+		w.withhold(&changes[i])
+	}
+	left := w.todo(changes)
 	if len(left) > 0 {
 		return cmp.Or(w.unmoved(ctx), fmt.Errorf("failed to converge: %s", drift.SayChanges(left)))
 	}

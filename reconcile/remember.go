@@ -24,8 +24,9 @@ func (w *work) remember(ctx context.Context) error {
 	l.Server, l.RealmID, l.Source, l.Path, l.Environment = w.Want.Ref.Server, w.live.ID, w.Source, w.Path, w.Environment
 	l.Owned, l.Digest = w.wanted(), w.digest(w.Want)
 	maps.Copy(l.Owned, w.written())
+	maps.Copy(l.Owned, w.kept())
 	named := w.ledger.Commit != "" || w.Commit == "" // what a changed tree applied has a commit now
-	if named && l.Digest == w.ledger.Digest && maps.Equal(l.Owned, w.ledger.Owned) && !w.wroteUnseen() {
+	if named && !w.blind && l.Digest == w.ledger.Digest && maps.Equal(l.Owned, w.ledger.Owned) && !w.wroteUnseen() {
 		return nil
 	}
 	if err := w.unmoved(ctx); err != nil {
@@ -33,6 +34,59 @@ func (w *work) remember(ctx context.Context) error {
 	}
 	l.Commit = w.Commit
 	return w.write(ctx, l)
+}
+
+// kept is what is ours, no longer declared and still there: withheld, or let be because drift is only reported.
+func (w *work) kept() map[schema.Address]bool {
+	kept, wanted := map[schema.Address]bool{}, w.wanted()
+	for key := range w.ledger.Owned {
+		a, path, isKey := strings.Cut(string(key), "#")
+		o, live := w.live.State[schema.Address(a)]
+		if !live || wanted[key] {
+			continue
+		}
+		_, declared := w.Want.State[o.Address]
+		if !isKey && w.owned(o.Address) {
+			kept[key] = true
+		}
+		v, there := drift.Value(o.Fields, path)
+		if isKey && (declared || w.owned(o.Address)) && there && v != nil && w.removable(o.Address.Kind(), path) {
+			kept[key] = true
+		}
+	}
+	return kept
+}
+
+// removable tells whether a path leads to a key of an open map that the server doesn't put in by itself.
+func (w *work) removable(kind, path string) bool {
+	for i := range path {
+		if path[i] == '.' && w.Facts.Of(kind, path[:i]).Map {
+			return !w.Facts.Of(kind, path).HasServer
+		}
+	}
+	return false
+}
+
+// seeable is a state without the values that nobody can read back.
+func (w *work) seeable(state schema.State) schema.State {
+	seeable := schema.State{}
+	for a, o := range state {
+		var without func(prefix string, fields map[string]any) map[string]any
+		without = func(prefix string, fields map[string]any) map[string]any {
+			kept := map[string]any{}
+			for name, v := range fields {
+				if nested, ok := v.(map[string]any); ok {
+					kept[name] = without(prefix+name+".", nested)
+				} else if !w.Facts.Of(a.Kind(), prefix+name).WriteOnly {
+					kept[name] = v
+				}
+			}
+			return kept
+		}
+		o.Fields = without("", o.Fields)
+		seeable[a] = o
+	}
+	return seeable
 }
 
 // unseen tells whether objects hold values that nobody can read back: the digest leaves them out, so that a commit which
