@@ -178,8 +178,8 @@ func TestAnUnknownPathOfAnOpenMapHasTheFactsOfItsValues(t *testing.T) {
 		{"realm", "webAuthnPolicySignatureAlgorithms", "list ordered"},
 		{"roles", "attributes.any", "list set empty"},
 		{"composites", "composites.realm", "list set empty ref=roles refby=name"},
-		{"composites", "composites.client.portal", "list set empty"},
-		{"clientRoles", "clientRoles.portal", "list set empty"},
+		{"composites", "composites.client.portal", "list set empty ref=roles refby=name"},
+		{"clientRoles", "clientRoles.portal", "list set empty ref=roles refby=name"},
 		{"defaultGroups", "defaultGroups", "list set ref=groups refby=path"},
 		{"clients", "nothing", ""},
 	} {

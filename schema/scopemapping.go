@@ -64,9 +64,6 @@ func links(owner Address, from Object, field string, value any, at []string) Obj
 		value = map[string]any{at[i]: value}
 	}
 	o.Fields = map[string]any{at[0]: value}
-	if from.Inputs[field] {
-		o.Inputs[path] = true
-	}
 	return o
 }
 

@@ -63,10 +63,10 @@ func (w *walker) elements(o *Object, f *field, n *ast.ListLit, path, label strin
 	if elem == nil {
 		elem = &field{form: &anything}
 	}
-	if f.fact.Secret {
-		secret := *elem
-		secret.fact.Secret = true
-		elem = &secret
+	if f.fact.Secret || f.fact.Ref != "" {
+		each := *elem
+		each.fact.Secret, each.fact.Ref = f.fact.Secret, f.fact.Ref
+		elem = &each
 	}
 	for i, e := range n.Elts {
 		if v, ok := w.value(o, elem, e, path, index(label, i), w.document.at(e, at)); ok {
@@ -97,6 +97,10 @@ func (w *walker) scalar(o *Object, f *field, n ast.Expr, path, label string, at 
 		}
 		if w.inEnvelope && w.names(path) && w.substitutes(s) {
 			w.problem(at, "write it out", "%s can't come from $(…)", label)
+			return nil, false
+		}
+		if f.fact.Ref != "" && w.substitutes(s) {
+			w.problem(at, "write the name itself", "%s: a name can't come from $(…), since plans and reports show it", label)
 			return nil, false
 		}
 		var ok bool
