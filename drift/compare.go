@@ -266,7 +266,7 @@ func (c *comparison) diffs(w, h schema.Object) []Diff {
 				continue
 			}
 			diffs = append(diffs, Diff{Path: path, At: at, Want: asked, Have: have[name],
-				Cause: c.causeOfDiff(fact, w, path, have[name]), Secret: c.facts.Secret(w, path)})
+				Cause: c.causeOfDiff(fact, w, path, have[name]), Secret: c.facts.Secret(w, path) || c.wasSecret(w.Address, path)})
 		}
 	}
 	walk(nil, w.Fields, h.Fields)
@@ -288,6 +288,7 @@ func (c *comparison) differs(fact schema.Fact, w schema.Object, path string, wan
 // dropped are the keys of open maps that are ours and no longer declared; what the server puts in by itself stays.
 func (c *comparison) dropped(w, h schema.Object) []Diff {
 	var diffs []Diff
+	_, known := c.last(w.Address) // else all but names may have come from $(…)
 	var walk func(at []string, want, have map[string]any)
 	walk = func(at []string, want, have map[string]any) {
 		open := c.facts.Of(w.Address.Kind(), strings.Join(at, ".")).Map
@@ -303,7 +304,7 @@ func (c *comparison) dropped(w, h schema.Object) []Diff {
 			fact := c.facts.Of(w.Address.Kind(), path)
 			if fact.Once && !wanted {
 				if left := c.toppedUp(w.Address, path, nil, v); !same(fact, left, v) {
-					diffs = append(diffs, Diff{Path: path, At: at, Want: left, Have: v, Cause: c.causeOfDiff(fact, w, path, v)})
+					diffs = append(diffs, Diff{Path: path, At: at, Want: left, Have: v, Cause: c.causeOfDiff(fact, w, path, v), Secret: c.wasSecret(w.Address, path)})
 				}
 			}
 			if open && !wanted && !fact.HasServer && c.ours(w.Address, path) {
@@ -311,7 +312,8 @@ func (c *comparison) dropped(w, h schema.Object) []Diff {
 				if cause != FromBoth {
 					cause = FromCommit // it is ours, and no longer declared, whatever can be read of the past
 				}
-				diffs = append(diffs, Diff{Path: path, At: at, Have: v, Unset: true, Cause: cause, Secret: c.facts.Secret(w, path)})
+				secret := c.facts.Secret(w, path) || c.wasSecret(w.Address, path) || !known && fact.Ref == ""
+				diffs = append(diffs, Diff{Path: path, At: at, Have: v, Unset: true, Cause: cause, Secret: secret})
 			}
 		}
 	}
@@ -341,14 +343,26 @@ func (c *comparison) toppedUp(a schema.Address, path string, want, have any) any
 
 // before is what the object declared at a path when it was last applied.
 func (c *comparison) before(a schema.Address, path string) (any, bool) {
-	o, ok := c.base[a]
-	if !ok {
-		o, ok = c.base[c.moved[a]]
-	}
+	o, ok := c.last(a)
 	if !ok {
 		return nil, false
 	}
 	return Value(o.Fields, path)
+}
+
+// last is the object as it was last declared, under the name that it has or had.
+func (c *comparison) last(a schema.Address) (schema.Object, bool) {
+	o, ok := c.base[a]
+	if !ok {
+		o, ok = c.base[c.moved[a]]
+	}
+	return o, ok
+}
+
+// wasSecret tells whether what stands on the server may be the secret that was last declared there.
+func (c *comparison) wasSecret(a schema.Address, path string) bool {
+	o, ok := c.last(a)
+	return ok && c.facts.Secret(o, path)
 }
 
 // Value is what stands in an object's fields at a path. The keys of maps may hold dots themselves.

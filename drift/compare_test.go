@@ -168,6 +168,44 @@ func TestSecretsAreMarkedAndNeverShown(t *testing.T) {
 	}
 }
 
+func TestAFormerSecretIsHidden(t *testing.T) {
+	base := state("clients/a: attributes.k=hunter2 plain=hunter2 attributes.open=shown", "clients/old: plain=hunter2")
+	for a, path := range map[schema.Address]string{"clients/a": "attributes.k", "clients/old": "plain"} {
+		o := base[a]
+		o.Inputs = map[string]bool{path: true, "plain": true}
+		base[a] = o
+	}
+	have := state("clients/a: attributes.k=hunter2 plain=hunter2 attributes.open=shown", "clients/old: plain=hunter2")
+	owned := func(schema.Address) bool { return true }
+	for _, c := range []struct {
+		name string
+		base schema.State
+		want string
+		show bool // what was never a secret
+	}{
+		{"the key is dropped", base, "clients/a: plain=public", true},
+		{"and nobody knows what it was", nil, "clients/a:", false},
+		{"and it was not known before", schema.State{}, "clients/a:", false},
+		{"a literal takes its place", base, "clients/a: attributes.k=public plain=public", true},
+		{"its object is renamed", base, "clients/new: plain=public $was=old", false},
+	} {
+		report := Report{Changes: Compare(facts, c.base, owned, state(c.want), have), Verdict: Pending}
+		var out strings.Builder
+		if err := Text(&out, report, nil); err != nil {
+			t.Fatal(err)
+		}
+		if err := JSON(&out, []Report{report}); err != nil {
+			t.Fatal(err)
+		}
+		if strings.Contains(out.String(), "hunter2") || !strings.Contains(out.String(), "(secret)") {
+			t.Errorf("%s: the secret that was is shown in\n%s", c.name, out.String())
+		}
+		if got := strings.Contains(out.String(), `"shown" → (none)`); got != c.show {
+			t.Errorf("%s: what was no secret is shown: %v, want %v, in\n%s", c.name, got, c.show, out.String())
+		}
+	}
+}
+
 func TestSentencesFitAStatus(t *testing.T) {
 	long := Sentence(strings.Repeat("clients/portal, ", 40))
 	if n := len([]rune(long)); n != Longest || !strings.HasSuffix(long, "…") {
