@@ -340,47 +340,6 @@ func (o *observation) withID(kind, id string) (schema.Address, bool) {
 	return "", false
 }
 
-// groups reads whole trees, with attributes and role mappings, in one request (26.7.3: search=* matches all of them).
-func (o *observation) groups(ctx context.Context) error {
-	var groups []map[string]any
-	query := url.Values{"search": {"*"}, "populateHierarchy": {"true"}, "briefRepresentation": {"false"}}
-	err := o.Client.Get(ctx, o.path("groups"), query, &groups)
-	if keycloak.IsForbidden(err) {
-		return unseen("view-users", "the groups")
-	} else if err != nil {
-		return err
-	}
-	if len(groups) == 0 {
-		var count struct{ Count int }
-		if err := o.Client.Get(ctx, o.path("groups", "count"), nil, &count); err != nil && !keycloak.IsForbidden(err) {
-			return err
-		} else if err != nil || count.Count > 0 {
-			return unseen("view-users", "the groups")
-		}
-	}
-	o.putGroups(schema.RealmAddress, groups)
-	return nil
-}
-
-func (o *observation) putGroups(parent schema.Address, groups []map[string]any) {
-	for _, g := range groups {
-		a := schema.Join(parent, "groups", text(g["name"]))
-		realmRoles, _ := g["realmRoles"].([]any)
-		clientRoles, _ := g["clientRoles"].(map[string]any)
-		o.put(schema.Join(a, "realmRoles"), "", map[string]any{"realmRoles": realmRoles})
-		o.put(schema.Join(a, "clientRoles"), "", map[string]any{"clientRoles": clientRoles})
-		var children []map[string]any
-		subGroups, _ := g["subGroups"].([]any)
-		for _, s := range subGroups {
-			if child, ok := s.(map[string]any); ok {
-				children = append(children, child)
-			}
-		}
-		o.putGroups(a, children)
-		o.put(a, text(g["id"]), without(g, "realmRoles", "clientRoles", "subGroups", "subGroupCount", "access", "parentId"))
-	}
-}
-
 // defaultGroups comes after the groups: a path as Keycloak writes it doesn't tell a slash in a name from one between two.
 func (o *observation) defaultGroups(ctx context.Context) error {
 	var groups []map[string]any
