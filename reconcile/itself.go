@@ -62,7 +62,7 @@ func (w *work) renamedRealm(ctx context.Context) (realm.Live, error) {
 			w.live = live
 			return live, w.openLedger()
 		}
-		if err := checkLimits(w.Want.Limits, w.report.Changes, 1); err != nil {
+		if err := checkLimits(w.Want.Limits, w.report.Changes, nil, 1); err != nil {
 			return live, err
 		}
 		w.begin(change)
@@ -96,7 +96,7 @@ func (w *work) removeRealm(ctx context.Context) error {
 	for _, source := range slices.Sorted(maps.Keys(w.others())) {
 		return &Blocked{"would delete realm " + w.Want.Ref.Realm + ", of which " + source + " declares a part", "let that source give up its part first"}
 	}
-	if err := checkLimits(w.Want.Limits, w.report.Changes, len(w.ledger.Owned)); err != nil || w.Mode != Apply {
+	if err := checkLimits(w.Want.Limits, w.report.Changes, nil, len(w.ledger.Owned)); err != nil || w.Mode != Apply {
 		return err
 	}
 	w.begin(change)

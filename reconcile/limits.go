@@ -22,20 +22,18 @@ func (b *Blocked) Error() string { return b.Why }
 // least is how many objects a share may always touch: a third of four objects would forbid everything.
 const least = 5
 
-// checkLimits is what the declared limits say to the changes: nil, or *Blocked. Of is how many objects are ours.
-func checkLimits(limits schema.Limits, changes []drift.Change, of int) error {
-	deleted, changed := map[schema.Address]bool{}, map[schema.Address]bool{}
+// checkLimits is what the declared limits say to the changes: nil, or *Blocked. Live is the realm before them, and of is
+// how many objects are ours.
+func checkLimits(limits schema.Limits, changes []drift.Change, live schema.State, of int) error {
+	deleted := going(changes, live)
+	changed := maps.Clone(deleted)
 	risks := map[drift.Risk]int{}
 	for _, c := range changes {
 		for _, r := range c.Risk {
 			risks[r]++
 		}
-		object := subject(c.Address)
 		if c.Op != drift.Create {
-			changed[object] = true
-		}
-		if c.Op == drift.Delete && object == c.Address {
-			deleted[object] = true
+			changed[subject(c.Address)] = true
 		}
 	}
 	where := "in the manifest"
@@ -43,11 +41,11 @@ func checkLimits(limits schema.Limits, changes []drift.Change, of int) error {
 		where = "in " + limits.Origin.String()
 	}
 	if most := bound(limits.Deletes, of); len(deleted) > most {
-		return &Blocked{fmt.Sprintf("would delete %d of %d objects, the limit is %s", len(deleted), of, says(limits.Deletes, most)),
+		return &Blocked{fmt.Sprintf("would delete %d of %d objects, the limit is %s", len(deleted), max(of, len(deleted)), says(limits.Deletes, most)),
 			"raise limits.deletes " + where + ", or apply in smaller commits"}
 	}
 	if most := bound(limits.Changes, of); len(changed) > most {
-		return &Blocked{fmt.Sprintf("would change %d of %d objects, the limit is %s", len(changed), of, says(limits.Changes, most)),
+		return &Blocked{fmt.Sprintf("would change %d of %d objects, the limit is %s", len(changed), max(of, len(changed)), says(limits.Changes, most)),
 			"raise limits.changes " + where + ", or apply in smaller commits"}
 	}
 	for _, r := range slices.Sorted(maps.Keys(risks)) {
@@ -62,6 +60,33 @@ func checkLimits(limits schema.Limits, changes []drift.Change, of int) error {
 		}
 	}
 	return nil
+}
+
+// going are the objects that the changes delete, with all that stands in them, under the names that they will have.
+func going(changes []drift.Change, live schema.State) map[schema.Address]bool {
+	gone := map[schema.Address]bool{}
+	var renames []drift.Change
+	for _, c := range changes {
+		switch {
+		case c.Op == drift.Delete && !realm.IsLinks(c.Address):
+			gone[c.Address] = true
+		case c.Op == drift.Rename:
+			renames = append(renames, c)
+		}
+	}
+	if len(gone) == 0 {
+		return gone
+	}
+	all := maps.Clone(gone)
+	for a := range live {
+		a = realm.Moved(a, renames)
+		for in := a; in != ""; in = in.Parent() {
+			if gone[in] && !realm.IsLinks(a) {
+				all[a] = true
+			}
+		}
+	}
+	return all
 }
 
 func bound(l schema.Limit, of int) int {

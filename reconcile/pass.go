@@ -191,7 +191,7 @@ func (w *work) decide() ([]drift.Change, error) {
 	if w.Mode == Drift {
 		return changes, nil
 	}
-	return changes, checkLimits(w.Want.Limits, changes, w.ours())
+	return changes, checkLimits(w.Want.Limits, changes, w.live.State, w.ours())
 }
 
 // left is the realm as the renames and deletes will leave it, which is what the manifests may refer to.

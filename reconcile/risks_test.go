@@ -93,7 +93,7 @@ func TestLimitsCountObjectsAndRisks(t *testing.T) {
 		{"none allowed", schema.Limits{Changes: schema.Limit{Count: 100, Percent: true}}, many(1, drift.Delete), 9, "would delete 1 of 9 objects, the limit is 0"},
 		{"own access", defaults, []drift.Change{change(drift.Update, "clients/us", drift.CutsOwnAccess)}, 9, `1 changes with the risk "cuts own access", the limit is 0`},
 	} {
-		err := checkLimits(c.limits, c.changes, c.of)
+		err := checkLimits(c.limits, c.changes, nil, c.of)
 		got := ""
 		if err != nil {
 			got = err.Error()
@@ -104,7 +104,47 @@ func TestLimitsCountObjectsAndRisks(t *testing.T) {
 	}
 	allowed := defaults
 	allowed.Risks = map[string]int{"cuts-own-access": 1}
-	if err := checkLimits(allowed, []drift.Change{change(drift.Update, "clients/us", drift.CutsOwnAccess)}, 9); err != nil {
+	if err := checkLimits(allowed, []drift.Change{change(drift.Update, "clients/us", drift.CutsOwnAccess)}, nil, 9); err != nil {
 		t.Errorf("a risk that the limits name: %v", err)
+	}
+}
+
+func TestLimitsCountWhatGoesWithWhatIsDeleted(t *testing.T) {
+	live := schema.State{"realm": {}, "groups/staff": {}, "groups/staff/realmRoles": {}, "groups/other": {}, "clients/portal-2": {}, "clients/portal": {},
+		"clients/portal/roles/viewer": {}, "clients/portal/roles/viewer/composites": {}, "clients/portal/defaultClientScopes": {}, "groups/former": {}, "groups/former/groups/a/groups/b": {}, "groups/former/groups/a": {}}
+	for i := range 30 {
+		live[schema.Join("groups/staff", "groups", strings.Repeat("g", i+1))] = schema.Object{}
+	}
+	limits := schema.Limits{Deletes: schema.Limit{Count: 2}, Changes: schema.Limit{Count: 100, Percent: true}}
+	few := schema.Limits{Deletes: schema.Limit{Count: 100}, Changes: schema.Limit{Count: 2}}
+	gone := func(addresses ...schema.Address) (changes []drift.Change) {
+		for _, a := range addresses {
+			changes = append(changes, drift.Change{Op: drift.Delete, Address: a})
+		}
+		return changes
+	}
+	rename := drift.Change{Op: drift.Rename, Address: "groups/now", From: "groups/former"}
+	for _, c := range []struct {
+		name    string
+		limits  schema.Limits
+		changes []drift.Change
+		of      int
+		want    string
+	}{
+		{"a group with thirty", limits, gone("groups/staff"), 40, "would delete 31 of 40 objects, the limit is 2"},
+		{"more than are ours", limits, gone("groups/staff"), 5, "would delete 31 of 31 objects, the limit is 2"},
+		{"no more than the limit", limits, gone("clients/portal"), 40, ""},
+		{"each once", limits, gone("clients/portal", "clients/portal/roles/viewer"), 40, ""},
+		{"links are no objects", limits, gone("clients/portal/defaultClientScopes", "groups/staff/realmRoles", "clients/portal"), 40, ""},
+		{"they are changes too", few, gone("groups/staff"), 40, "would change 31 of 40 objects, the limit is 2"},
+		{"below what is renamed", schema.Limits{Changes: limits.Changes}, append(gone("groups/now/groups/a"), rename), 40, "would delete 2 of 40 objects, the limit is 0"},
+	} {
+		got := ""
+		if err := checkLimits(c.limits, c.changes, live, c.of); err != nil {
+			got = err.Error()
+		}
+		if got != c.want {
+			t.Errorf("%s: %q, want %q", c.name, got, c.want)
+		}
 	}
 }
