@@ -206,6 +206,45 @@ func TestAFormerSecretIsHidden(t *testing.T) {
 	}
 }
 
+func TestAChangeIsTakenApartByWhoMoved(t *testing.T) {
+	for _, c := range []struct {
+		name             string
+		base, want, have string
+		asked, fields    string // fields are those that asked wants
+		moved            string
+	}{
+		{"a commit alone", "clients/a: x=1", "clients/a: x=2", "clients/a: x=1", "update clients/a commit x:1→2(commit)", "map[x:2]", ""},
+		{"drift alone", "clients/a: x=1", "clients/a: x=1", "clients/a: x=5", "update clients/a drift x:5→1(drift)", "map[x:1]", ""},
+		{"one field each", "clients/a: x=1 y=1 attributes.k=1 attributes.l=1", "clients/a: x=2 y=1 attributes.k=1 attributes.l=2",
+			"clients/a: x=1 y=5 attributes.k=6 attributes.l=1",
+			"update clients/a commit attributes.l:1→2(commit) x:1→2(commit)", "map[attributes:map[k:6 l:2] x:2 y:5]",
+			"update clients/a drift attributes.k:6→1(drift) y:5→1(drift)"},
+		{"both in one field", "clients/a: x=1 y=1", "clients/a: x=2 y=1", "clients/a: x=3 y=5",
+			"update clients/a both x:3→2(both)", "map[x:2 y:5]", "update clients/a drift y:5→1(drift)"},
+		{"what is gone stays gone", "clients/a: x=1 attributes.k=1", "clients/a: x=2 attributes.k=1", "clients/a: x=1",
+			"update clients/a commit x:1→2(commit)", "map[x:2]", "update clients/a drift attributes.k:<nil>→1(drift)"},
+		{"a rename", "clients/old: y=1", "clients/a: y=1 $was=old", "clients/old: y=5",
+			"rename clients/a commit from clients/old", "map[y:5]", "update clients/a drift y:5→1(drift)"},
+		{"an object that is gone", "clients/a: x=1", "clients/a: x=1", "roles/b:", "create clients/a drift", "map[x:1]", ""},
+	} {
+		changes := Compare(facts, state(c.base), func(schema.Address) bool { return false }, state(c.want), state(c.have))
+		before := said(changes)
+		asked, moved, ok := changes[0].Apart()
+		if got := said([]Change{asked}); got != c.asked {
+			t.Errorf("%s: asked %s, want %s", c.name, got, c.asked)
+		}
+		if got := fmt.Sprint(asked.Want.Fields); got != c.fields {
+			t.Errorf("%s: wants %s, want %s", c.name, got, c.fields)
+		}
+		if ok != (c.moved != "") || ok && said([]Change{moved}) != c.moved {
+			t.Errorf("%s: moved %v %s, want %s", c.name, ok, said([]Change{moved}), c.moved)
+		}
+		if said(changes) != before {
+			t.Errorf("%s: the change itself became %s", c.name, said(changes))
+		}
+	}
+}
+
 func TestSentencesFitAStatus(t *testing.T) {
 	long := Sentence(strings.Repeat("clients/portal, ", 40))
 	if n := len([]rune(long)); n != Longest || !strings.HasSuffix(long, "…") {

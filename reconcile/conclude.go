@@ -43,7 +43,8 @@ func conclude(r *drift.Report, mode Mode, err error) {
 	r.Says = drift.Sentence(says)
 }
 
-func suspended(s schema.Suspend) string {
+// suspended says how long a realm is held as it is, and why, and what follows.
+func suspended(s schema.Suspend, what string) string {
 	says := "suspended"
 	if !s.Until.IsZero() {
 		says = fmt.Sprintf("suspended until %s", s.Until.Format("2 Jan"))
@@ -51,5 +52,5 @@ func suspended(s schema.Suspend) string {
 	if s.Reason != "" {
 		says += ": " + s.Reason
 	}
-	return drift.Sentence(says)
+	return drift.Sentence(says + what)
 }

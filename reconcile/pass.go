@@ -61,15 +61,19 @@ func (p Pass) Run(ctx context.Context) (report drift.Report, err error) {
 		report.Ended = time.Now()
 		w.tell()
 	}()
-	if s := p.Want.Suspend; s != nil && p.Mode == Apply && (s.Until.IsZero() || time.Now().Before(s.Until)) {
-		report.Verdict, report.Says = drift.Suspended, suspended(*s)
+	held := p.Want.Suspend != nil && (p.Want.Suspend.Until.IsZero() || time.Now().Before(p.Want.Suspend.Until))
+	if held && p.Mode == Apply {
+		report.Verdict, report.Says = drift.Suspended, suspended(*p.Want.Suspend, "")
 		return report, nil
 	}
 	report.Problems = append(schema.Blocking(p.Problems, p.Want.Ref), schema.UnknownTo(p.Account.Version, p.Want)...)
 	if len(report.Problems) > 0 {
 		return report, &Blocked{Why: report.Problems[0].String()}
 	}
-	return report, w.run(ctx)
+	if err = w.run(ctx); err == nil && held && p.Mode == Plan {
+		report.Verdict, report.Says = drift.Suspended, suspended(*p.Want.Suspend, "; apply would do nothing")
+	}
+	return report, err
 }
 
 // refuse is the report of a pass that couldn't even begin.
@@ -183,15 +187,16 @@ func (w *work) decide() ([]drift.Change, error) {
 		w.report.Problems = problems
 		return w.report.Changes, &Blocked{Why: problems[0].String()}
 	}
+	changes = w.apart(changes)
 	for i := range changes {
 		changes[i].Risk = risks(w.Want.Ref.Realm, w.Account, changes[i])
 		w.withhold(&changes[i])
 	}
-	changes = append(w.report.Changes, changes...)
+	all := slices.Concat(w.report.Changes, changes)
 	if w.Mode == Drift {
-		return changes, nil
+		return all, nil
 	}
-	return changes, checkLimits(w.Want.Limits, changes, w.live.State, w.ours())
+	return all, checkLimits(w.Want.Limits, slices.Concat(w.report.Changes, w.todo(changes)), w.live.State, w.ours())
 }
 
 // left is the realm as the renames and deletes will leave it, which is what the manifests may refer to.
@@ -267,15 +272,32 @@ func renamed(want, have schema.State) []drift.Change {
 	return renames
 }
 
+// apart takes drift that is only reported out of what a commit changes in the same object.
+func (w *work) apart(changes []drift.Change) []drift.Change {
+	if w.Want.Drift != "report" || w.Mode == Drift {
+		return changes
+	}
+	var apart []drift.Change
+	for _, c := range changes {
+		if asked, moved, ok := c.Apart(); ok {
+			apart, c = append(apart, asked), moved
+		}
+		if w.reported(c) {
+			c.Says = strings.TrimPrefix(c.Says+"; reported only", "; ")
+		}
+		apart = append(apart, c)
+	}
+	return apart
+}
+
+// reported tells whether a change stands in the report and is not made.
+func (w *work) reported(c drift.Change) bool {
+	return w.Want.Drift == "report" && c.Cause == drift.FromDrift
+}
+
 // todo is what this pass may change: where drift is only reported, what a commit asked for.
 func (w *work) todo(changes []drift.Change) []drift.Change {
-	var todo []drift.Change
-	for _, c := range changes {
-		if c.Outcome == "" && (w.Want.Drift != "report" || c.Cause != drift.FromDrift) {
-			todo = append(todo, c)
-		}
-	}
-	return todo
+	return slices.DeleteFunc(slices.Clone(changes), func(c drift.Change) bool { return c.Outcome != "" || w.reported(c) })
 }
 
 // apply makes the changes. What it is about to create it owns first, so that a crash leaves nothing behind that is nobody's.
@@ -299,7 +321,7 @@ func (w *work) apply(ctx context.Context, todo []drift.Change) error {
 func (w *work) note(done []drift.Change) {
 	for i, c := range w.report.Changes {
 		for _, d := range done {
-			if c.Address == d.Address && c.Op == d.Op {
+			if c.Address == d.Address && c.Op == d.Op && w.reported(c) == w.reported(d) {
 				w.report.Changes[i] = d
 			}
 		}
@@ -325,7 +347,7 @@ func (w *work) again(ctx context.Context) error {
 	if err := unfinished(w.report.Changes); err != nil {
 		return err
 	}
-	changes := w.compare()
+	changes := w.apart(w.compare())
 	for i := range changes {
 		w.withhold(&changes[i])
 	}
