@@ -150,6 +150,7 @@ func (c *cli) poll(ctx context.Context) (p *reconcile.Poll, invalid func() error
 		Load:    func(tree fs.FS) schema.Declared { return c.ours(c.load(tree, nil, "", options)) },
 		Connect: c.connector(ctx, client),
 		Post: func(ctx context.Context, s status.Status) error {
+			s.Says = drift.Sentence(c.secrets.redact(s.Says)) // an error may repeat what Keycloak was sent
 			if s.Context == c.flags.statusPrefix+"/validate" && s.State != status.Success {
 				broken.Store(s.Commit, s.Says)
 			}

@@ -10,6 +10,8 @@ import (
 	"slices"
 	"strings"
 	"sync"
+
+	"github.com/cloakwork/cloakwork/drift"
 )
 
 // secrets are the strings that must not be printed. Reports leave secrets out by what the schema says of their fields;
@@ -50,6 +52,7 @@ func forms(v string) []string {
 		v, inner(quoted.Bytes()), inner(html), url.QueryEscape(v), url.PathEscape(v),
 		base64.StdEncoding.EncodeToString([]byte(v)), base64.RawStdEncoding.EncodeToString([]byte(v)),
 		base64.URLEncoding.EncodeToString([]byte(v)), base64.RawURLEncoding.EncodeToString([]byte(v)),
+		drift.Escape(strings.Join(strings.Fields(v), " ")), // in a sentence
 	}
 }
 
@@ -59,7 +62,30 @@ func (s *secrets) redact(text string) string {
 	for _, v := range s.values {
 		text = strings.ReplaceAll(text, v, "(secret)")
 	}
-	return text
+	parts := strings.Split(text, ellipsis)
+	for i := range parts[:len(parts)-1] {
+		parts[i] = s.begun(parts[i])
+	}
+	return strings.Join(parts, ellipsis)
+}
+
+// ellipsis stands where a text was cut, in the middle of a secret perhaps.
+const ellipsis = "…"
+
+// begun is a text without the beginning of a secret at its end.
+func (s *secrets) begun(text string) string {
+	longest := shortest/2 - 1
+	for _, v := range s.values {
+		for n := min(len(v)-1, len(text)); n > longest; n-- {
+			if strings.HasSuffix(text, v[:n]) {
+				longest = n
+			}
+		}
+	}
+	if longest < shortest/2 {
+		return text
+	}
+	return text[:len(text)-longest] + "(secret)"
 }
 
 // redacting is a writer that knows what not to write. Each Write has to hold whole lines.
