@@ -39,6 +39,8 @@ var rights = realm(`
     clients: [{clientId: portal, name: Portal}]
     roles: {realm: [{name: auditor, description: Reads}], client: {portal: [{name: viewer, description: Views}]}}
     groups: [{name: staff, attributes: {site: [hq]}, realmRoles: [auditor]}]
+    identityProviders: [{alias: hub, providerId: oidc, displayName: Hub}]
+    identityProviderMappers: [{name: tenant, identityProviderAlias: hub, identityProviderMapper: hardcoded-attribute-idp-mapper, config: {attribute: tenant, attribute.value: acme}}]
 `)
 
 // become gives the account exactly these roles and signs in.
@@ -80,7 +82,7 @@ func (l *lesser) run(mode reconcile.Mode, manifest string) (drift.Report, error)
 
 var (
 	queries = []string{"query-clients", "query-groups", "query-realms", "query-users"}
-	views   = append([]string{"view-clients", "view-realm", "view-users"}, queries...)
+	views   = append([]string{"view-clients", "view-identity-providers", "view-realm", "view-users"}, queries...)
 )
 
 // Keycloak answers an account that may not look with 200 and less: no clients, no groups, seven of a realm's settings.
@@ -98,6 +100,7 @@ func TestAnAccountThatCanNotSeeIsBlockedAndNothingReadsAsGone(t *testing.T) {
 		{"all but view-realm", append([]string{"view-clients", "view-users"}, queries...), []string{"view-realm"}},
 		{"all but view-clients", append([]string{"view-realm", "view-users"}, queries...), []string{"view-clients"}},
 		{"all but view-users", append([]string{"view-realm", "view-clients"}, queries...), []string{"view-users"}},
+		{"all but view-identity-providers", append([]string{"view-clients", "view-realm", "view-users"}, queries...), []string{"view-identity-providers"}},
 		{"may manage what it can't see", []string{"manage-realm", "query-clients"}, []string{"view-clients", "view-users"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -163,10 +166,13 @@ func TestAnAccountThatCanNotWriteIsToldTheRoleAndTheRestIsDone(t *testing.T) {
 		{"realm role", change("Reads", "Other"), "manage-realm", "update roles/auditor description"},
 		{"group", change("[hq]", "[b]"), "manage-users", "update groups/staff attributes.site"},
 		{"grants", change("realmRoles: [auditor]", "realmRoles: []"), "manage-users", "update groups/staff/realmRoles realmRoles"},
+		{"identity provider", change("displayName: Hub", "displayName: Other"), "manage-identity-providers", "update identityProviders/hub displayName"},
+		{"mapper of an identity provider", change("attribute.value: acme", "attribute.value: b"), "manage-identity-providers",
+			"update identityProviders/hub/identityProviderMappers/tenant config.attribute.value"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			l.t, l.admin = t, l.server.Admin(t)
-			manage := slices.DeleteFunc([]string{"manage-clients", "manage-realm", "manage-users"}, func(role string) bool { return role == c.without })
+			manage := slices.DeleteFunc([]string{"manage-clients", "manage-identity-providers", "manage-realm", "manage-users"}, func(role string) bool { return role == c.without })
 			l.become(append(manage, views...)...)
 			report, err := l.run(reconcile.Apply, c.manifest)
 			if err == nil || report.Verdict != drift.Errored || !strings.Contains(report.Says, ": failed: missing role "+c.without+": ") {

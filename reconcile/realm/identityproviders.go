@@ -10,7 +10,7 @@ import (
 func (o *observation) identityProviders(ctx context.Context) error {
 	providers, err := o.all(ctx, nil, "identity-provider", "instances")
 	if keycloak.IsForbidden(err) {
-		return &MissingRole{"view-identity-providers", "the identity providers"}
+		return unseen("view-identity-providers", "the identity providers")
 	} else if err != nil {
 		return err
 	}

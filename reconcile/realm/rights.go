@@ -35,6 +35,8 @@ func writer(a schema.Address) string {
 		return "manage-clients"
 	case "groups", "users":
 		return "manage-users"
+	case "identityProviders":
+		return "manage-identity-providers"
 	case "workflows":
 		return "realm-admin"
 	case "organizations":
