@@ -3,6 +3,7 @@ package reconcile_test
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"net/http"
 	"strings"
 	"testing"
@@ -110,6 +111,21 @@ func TestTwoSourcesThatDeclareOneClientAreAProblemNamingBoth(t *testing.T) {
 	w.settled(realm("    clients: [{clientId: portal}]\n"))
 	if got := w.clients(); !cmp.Equal(got, []string{"portal", "shop"}) {
 		t.Errorf("clients %v, want portal and shop", got)
+	}
+}
+
+func TestBrokenLedgerOfAnotherSourceIsSaidAndStopsNobodyElse(t *testing.T) {
+	w := newWorld(t)
+	w.settled(realm(named))
+	w.admin.Edit(w.at("/clients/"+w.clientID("cloakwork")), func(c map[string]any) {
+		c["attributes"].(map[string]any)["cloakwork.ledger.0123456789abcdef"] = "garbage"
+	})
+	w.settled(realm(named))
+	log := &journal{}
+	p := w.pass(reconcile.Plan, realm(named))
+	p.Log = slog.New(slog.NewTextHandler(log, nil))
+	if _, err := p.Run(t.Context()); err != nil || !strings.Contains(log.String(), "cloakwork.ledger.0123456789abcdef") {
+		t.Errorf("%v; it logs\n%s", err, log)
 	}
 }
 

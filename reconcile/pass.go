@@ -172,6 +172,9 @@ func (w *work) observe(ctx context.Context) (err error) {
 			return err
 		}
 	}
+	for _, name := range w.live.Unread {
+		w.Log.Warn("another source's ledger can't be read; what that source owns isn't known", "realm", w.Want.Ref, "attribute", name)
+	}
 	return nil
 }
 

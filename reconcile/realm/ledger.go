@@ -103,21 +103,30 @@ func decodeLedger(value string) (Ledger, error) {
 	return l, nil
 }
 
-// ledgers are those that the attributes of our client hold, by source.
-func ledgers(attributes map[string]any) (map[string]Ledger, error) {
-	found := map[string]Ledger{}
-	for name, v := range attributes {
-		value, ok := v.(string)
+// ledgers are those that the attributes of our client hold, by source. An attribute that can't be read, or holds the ledger
+// of another source than it is named for, is an error where it is this source's; else its name is among the unread ones:
+// what one source left, or one of a newer version, must not stop the others.
+func ledgers(attributes map[string]any, source string) (found map[string]Ledger, unread []string, err error) {
+	found = map[string]Ledger{}
+	for _, name := range slices.Sorted(maps.Keys(attributes)) {
+		value, ok := attributes[name].(string)
 		if !ok || !strings.HasPrefix(name, ledgerPrefix) {
 			continue
 		}
 		l, err := decodeLedger(value)
-		if err != nil {
-			return nil, fmt.Errorf("ledger %s of client %s can't be read: %w", name, LedgerClient, err)
+		if err == nil && ledgerAttribute(l.Source) != name {
+			err = fmt.Errorf("it is the one of %s", l.Source)
 		}
-		found[l.Source] = l
+		switch {
+		case err == nil:
+			found[l.Source] = l
+		case name == ledgerAttribute(source):
+			return nil, nil, fmt.Errorf("ledger %s of client %s can't be read: %w", name, LedgerClient, err)
+		default:
+			unread = append(unread, name)
+		}
 	}
-	return found, nil
+	return found, unread, nil
 }
 
 // ReadLedger is what the source's ledger holds now, by one request; false where there is none.
@@ -130,7 +139,7 @@ func (r *Realm) ReadLedger(ctx context.Context, source string) (Ledger, bool, er
 		return Ledger{}, false, nil
 	}
 	attributes, _ := clients[0]["attributes"].(map[string]any)
-	all, err := ledgers(attributes)
+	all, _, err := ledgers(attributes, source)
 	if err != nil {
 		return Ledger{}, false, err
 	}

@@ -31,6 +31,7 @@ type Live struct {
 	ID      string            // the realm's
 	State   schema.State      // without our own client
 	Ledgers map[string]Ledger // by source
+	Unread  []string          // the attributes that hold ledgers of other sources which can't be read
 
 	Ambiguous map[schema.Address]bool // names that the server has twice, so that nobody can tell which is meant
 
@@ -47,7 +48,7 @@ const page = 100
 // Observe reads the realm, or what an account may see of it. What costs a request a collection is read as a whole; what
 // costs one an object, only where something declared, owned by the source or referred to asks for it.
 func (r *Realm) Observe(ctx context.Context, want *schema.Realm, source string) (Live, error) {
-	o := observation{Realm: r, live: Live{State: schema.State{}, Ledgers: map[string]Ledger{}, Ambiguous: map[schema.Address]bool{}}}
+	o := observation{Realm: r, source: source, live: Live{State: schema.State{}, Ledgers: map[string]Ledger{}, Ambiguous: map[schema.Address]bool{}}}
 	if exists, err := o.realm(ctx); err != nil || !exists {
 		return o.live, err
 	}
@@ -148,8 +149,9 @@ func (n needed) former(want schema.State, a, former schema.Address) {
 
 type observation struct {
 	*Realm
-	mu   sync.Mutex
-	live Live
+	source string // whose ledger must be readable
+	mu     sync.Mutex
+	live   Live
 }
 
 func (o *observation) put(a schema.Address, id string, fields map[string]any) {
@@ -211,7 +213,7 @@ func (o *observation) clients(ctx context.Context) error {
 		attributes, _ := c["attributes"].(map[string]any)
 		if name == LedgerClient {
 			o.live.ledgerID = id
-			if o.live.Ledgers, err = ledgers(attributes); err != nil {
+			if o.live.Ledgers, o.live.Unread, err = ledgers(attributes, o.source); err != nil {
 				return err
 			}
 			continue
