@@ -38,7 +38,7 @@ func conclude(r *drift.Report, mode Mode, err error) {
 	}
 	says := err.Error()
 	if errors.Is(err, context.Canceled) {
-		says = "stopped before the end; the next pass goes on"
+		says = "stopped before the end; another pass goes on from there"
 	}
 	r.Says = drift.Sentence(says)
 }

@@ -201,7 +201,7 @@ func TestAPassThatIsCancelledEndsBetweenTwoWrites(t *testing.T) {
 				if err != nil {
 					t.Errorf("%s: %v", report.Says, err)
 				}
-			} else if !errors.Is(err, context.Canceled) || report.Says != "stopped before the end; the next pass goes on" {
+			} else if !errors.Is(err, context.Canceled) || report.Says != "stopped before the end; another pass goes on from there" {
 				t.Errorf("%s: %q (%v)", report.Verdict, report.Says, err)
 			}
 			if got := proxy.Writes(); got != write {

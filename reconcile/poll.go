@@ -137,10 +137,16 @@ func (p *Poll) pass(ctx context.Context, ref schema.RealmRef, k *keep) drift.Rep
 		return blocked
 	}
 	k.settled = k.settled || p.settle(ctx, ref, k.commit)
+	busy := false // this pass has found something to do
 	report, err := p.run(ctx, Pass{Mode: Apply, Want: k.want, Facts: k.facts, Kinds: k.kinds, Source: p.Source, Path: p.Path,
 		Environment: p.Environment, Commit: k.commit, Base: p.base(ref), Descends: p.supersedes(ctx),
 		AllowRealmDeletion: p.AllowRealmDeletion, Log: p.Log,
 		Report: func(r drift.Report) {
+			if ctx.Err() != nil && r.Verdict == drift.Errored && !busy {
+				p.told(r) // stopped while it only looked: what the commit shows still holds
+				return
+			}
+			busy = true
 			if r.Verdict == drift.Progressing && k.begun {
 				return // a forge keeps all that it is told, and this may be the hundredth try
 			}

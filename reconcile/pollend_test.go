@@ -12,6 +12,9 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/cloakwork/cloakwork/drift"
 	"github.com/cloakwork/cloakwork/drift/status"
 	"github.com/cloakwork/cloakwork/reconcile"
 	"github.com/cloakwork/cloakwork/reconcile/keycloak"
@@ -181,13 +184,35 @@ func TestEndedContextEndsAPassBetweenTwoWrites(t *testing.T) {
 			t.Errorf("it left %s", r)
 		}
 	}
-	s.shows(commit, "REALM: error: stopped before the end; the next pass goes on", "validate: success: 1 realm declared")
+	s.shows(commit, "REALM: error: stopped before the end; another pass goes on from there", "validate: success: 1 realm declared")
 
 	s.connect()
 	p = s.start()
 	p.once()
 	p.once()
 	s.shows(commit, "REALM: success: 7 objects as declared", "validate: success: 1 realm declared")
+}
+
+func TestPassThatIsStoppedWhileItLooksLeavesTheStatusAsItIs(t *testing.T) {
+	t.Parallel()
+	s := newSource(t)
+	p := s.start()
+	commit := s.push("acme.yaml", realm(named))
+	p.once()
+	posts := p.forge.posts()
+	ctx, cancel := context.WithCancel(t.Context())
+	connect := p.Connect
+	p.Connect = func(server string) (*keycloak.Client, reconcile.Account, error) {
+		cancel()
+		return connect(server)
+	}
+	if reports, err := p.Once(ctx); len(reports) != 1 || reports[0].Verdict != drift.Errored {
+		t.Errorf("the reports are %v (%v)", reports, err)
+	}
+	if diff := cmp.Diff(posts, p.forge.posts()); diff != "" {
+		t.Errorf("it posted:\n%s", diff)
+	}
+	s.shows(commit, "REALM: success: 1 object as declared", "validate: success: 1 realm declared")
 }
 
 func TestWhatAKilledProcessLeftPendingIsSuperseded(t *testing.T) {

@@ -15,6 +15,10 @@ import (
 func (p *Poll) say(ctx context.Context, r drift.Report) {
 	ref := schema.RealmRef{Server: r.Server, Realm: r.Realm}
 	p.post(ctx, status.Status{Commit: r.Commit, Context: p.context(ref), State: status.StateOf(r.Verdict), Says: r.Says})
+	p.told(r)
+}
+
+func (p *Poll) told(r drift.Report) {
 	if p.Told != nil {
 		p.Told(r)
 	}
