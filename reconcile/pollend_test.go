@@ -251,3 +251,26 @@ func TestWhatAKilledProcessLeftPendingIsSuperseded(t *testing.T) {
 		t.Errorf("the clients are %s", got)
 	}
 }
+
+func TestPendingStatusIsEndedHoweverManyCommitsCameMeanwhile(t *testing.T) {
+	t.Parallel()
+	s := &source{world: &world{t: t, name: "acme"}, other: "other"}
+	s.repository()
+	p := s.start()
+	p.Connect = func(string) (*keycloak.Client, reconcile.Account, error) {
+		return nil, reconcile.Account{}, errors.New("no connection")
+	}
+	killed := s.push("acme.yaml", realm(named))
+	if _, err := p.Mirror.Fetch(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := p.Post(t.Context(), status.Status{Commit: killed, Context: "cloakwork/eu/realm/acme", State: status.Pending, Says: "applying"}); err != nil {
+		t.Fatal(err)
+	}
+	for range 60 {
+		runGit(t, s.work, "commit", "-q", "--allow-empty", "-m", "nothing")
+	}
+	head := s.push("acme.yaml", realm("    displayName: Other\n"))
+	p.once()
+	s.shows(killed, "REALM: success: superseded by "+head[:7])
+}

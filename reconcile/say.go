@@ -96,8 +96,9 @@ func (p *Poll) sayAgain(ctx context.Context) {
 	}
 }
 
-// farPending is how many commits back a pending status is looked for.
-const farPending = 20
+// farPending is how many commits back a status of ours is looked for, once in the life of a process for each realm: many
+// may have been pushed while nobody was there to say anything about them.
+const farPending = 200
 
 // settle ends what a process that was killed left pending on an earlier commit, and tells whether that could be looked
 // at. Whoever posts on a commit has settled the earlier ones, so that only the newest status of ours can be pending.
