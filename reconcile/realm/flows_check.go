@@ -13,7 +13,7 @@ import (
 // Obstacles are the changes of flows that can't be made in place, or would take from somebody what is in use: Keycloak
 // refuses some of them half-way, and does harm by others. Want and the changes are aligned.
 func Obstacles(live Live, want schema.State, changes []drift.Change) []schema.Problem {
-	o := obstacles{live: live, want: want, changes: map[schema.Address]drift.Change{}}
+	o := obstacles{want: want, have: schema.State{}, changes: map[schema.Address]drift.Change{}}
 	var renames []drift.Change
 	for _, c := range changes {
 		o.changes[c.Address] = c
@@ -21,14 +21,9 @@ func Obstacles(live Live, want schema.State, changes []drift.Change) []schema.Pr
 			renames = append(renames, c)
 		}
 	}
-	o.have = Aligned(want, nil, live.State, renames)
-	for _, r := range renames {
-		for a, flow := range o.have {
-			if a == r.From {
-				delete(o.have, a)
-				o.have[r.Address] = flow
-			}
-		}
+	for a, object := range Aligned(want, nil, live.State, renames) {
+		object.Address = moved(a, renames)
+		o.have[object.Address] = object
 	}
 	o.wanted, o.flows = flowsAmong(want), flowsAmong(o.have)
 	for _, a := range want.Addresses() {
@@ -49,8 +44,7 @@ func Obstacles(live Live, want schema.State, changes []drift.Change) []schema.Pr
 }
 
 type obstacles struct {
-	live       Live
-	want, have schema.State // have under the names that it will have
+	want, have schema.State // have under the names that it will have, as the changes call it
 	changes    map[schema.Address]drift.Change
 	found      []schema.Problem
 
@@ -214,7 +208,7 @@ func (o *obstacles) bindings(a schema.Address) {
 
 // bound tells who would go on naming a flow that is to be deleted.
 func (o *obstacles) bound(gone schema.Address) {
-	for _, a := range o.live.State.Addresses() {
+	for _, a := range o.have.Addresses() {
 		if a.Kind() == "authenticationFlows" {
 			continue
 		}
@@ -232,7 +226,7 @@ func (o *obstacles) bound(gone schema.Address) {
 
 // after is an object with the bindings that it will have.
 func (o *obstacles) after(a schema.Address) schema.Object {
-	after := o.live.State[a]
+	after := o.have[a]
 	after.Fields = deepCopy(after.Fields)
 	if c, ok := o.changes[a]; ok {
 		merge(after.Fields, c.Diffs, false)
