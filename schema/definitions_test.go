@@ -62,6 +62,22 @@ func words(f Fact) string {
 	return b.String()
 }
 
+// What nobody can read back is known by the key that its source owns, and only open maps and the realm have such keys.
+func TestWriteOnlyFieldsStandWhereKeysAreOwned(t *testing.T) {
+	facts, _, err := Definitions("")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for kind, fields := range facts {
+		for path, fact := range fields {
+			parent := path[:max(0, strings.IndexByte(path, '.'))]
+			if fact.WriteOnly && kind != "realm" && !facts.Of(kind, parent).Map {
+				t.Errorf("%s.%s would be written by every pass", kind, path)
+			}
+		}
+	}
+}
+
 // What older versions know is less, and every version says what it lacks and since when there is it.
 func TestFieldsOfNewerVersionsAreProblemsThatNameThem(t *testing.T) {
 	manifest := "apiVersion: cloakwork.dev/v1alpha1\nkind: Realm\nmetadata: {name: acme}\nspec:\n  server: eu\n  realm:\n    displayName: Acme\n    scimApiEnabled: false\n    identityProviders: [{alias: hub, providerId: oidc}]\n"
