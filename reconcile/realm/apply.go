@@ -207,20 +207,68 @@ func (a *application) object(ctx context.Context, k Kind, c *drift.Change) error
 			return err
 		}
 	}
-	path, err := a.item(ctx, c.Address)
-	if err != nil {
-		return err
-	}
 	body := map[string]any{}
 	if k.Merge {
 		for _, key := range append([]string{"id"}, a.Kinds[k.Name].Key...) {
 			body[key] = c.Have.Fields[key]
 		}
+		merge(body, c.Diffs, true)
 	} else {
-		body = deepCopy(c.Have.Fields)
+		var err error
+		if body, err = a.current(ctx, c.Address); err != nil {
+			return err
+		}
+		merge(body, c.Diffs, false)
 	}
-	merge(body, c.Diffs, k.Merge)
-	if body, err = a.withFlowIDs(ctx, body); err != nil {
+	body, err := a.withFlowIDs(ctx, body)
+	if err != nil {
+		return err
+	}
+	return a.put(ctx, c.Address, body)
+}
+
+// current is an object as it is at this moment. Most PUTs remove what they leave out, and what others added since we looked
+// is theirs.
+func (a *application) current(ctx context.Context, address schema.Address) (map[string]any, error) {
+	if address.Kind() == "protocolMappers" {
+		return a.currentMapper(ctx, address)
+	}
+	path, err := a.item(ctx, address)
+	if err != nil {
+		return nil, err
+	}
+	var fields map[string]any
+	if err := a.Client.Get(ctx, a.path(path...), nil, &fields); err != nil {
+		return nil, err
+	}
+	return bare(address.Kind(), fields), nil
+}
+
+// currentMapper finds a protocol mapper where Observe does, in the body of its owner.
+func (a *application) currentMapper(ctx context.Context, address schema.Address) (map[string]any, error) {
+	id, err := a.id(ctx, address)
+	if err != nil {
+		return nil, err
+	}
+	owner, err := a.ownerPath(ctx, address)
+	if err != nil {
+		return nil, err
+	}
+	var holds struct{ ProtocolMappers []map[string]any }
+	if err := a.Client.Get(ctx, a.path(owner...), nil, &holds); err != nil {
+		return nil, err
+	}
+	for _, mapper := range holds.ProtocolMappers {
+		if mapper["id"] == id {
+			return mapper, nil
+		}
+	}
+	return nil, fmt.Errorf("%s isn't there", address)
+}
+
+func (a *application) put(ctx context.Context, address schema.Address, body map[string]any) error {
+	path, err := a.item(ctx, address)
+	if err != nil {
 		return err
 	}
 	return a.Client.Put(ctx, a.path(path...), body)
@@ -271,9 +319,7 @@ func (a *application) create(ctx context.Context, k Kind, o schema.Object) error
 	if k.Name == "roles" {
 		id = "" // the Location of a role bears its name
 	}
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	a.ids[o.Address] = id
+	a.made(o.Address, id)
 	return nil
 }
 
@@ -396,10 +442,15 @@ func (a *application) id(ctx context.Context, address schema.Address) (string, e
 	if err := a.Client.Get(ctx, a.path(path...), nil, &role); err != nil {
 		return "", err
 	}
+	a.made(address, role.ID)
+	return role.ID, nil
+}
+
+// made lets what is made later find an object.
+func (a *application) made(address schema.Address, id string) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.ids[address] = role.ID
-	return role.ID, nil
+	a.ids[address] = id
 }
 
 // links removes what shall go from all sets of links, and then adds: a scope that moves from a client's default to its

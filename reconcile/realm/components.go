@@ -38,7 +38,7 @@ func (o *observation) componentsIn(parent schema.Address, id string, below map[s
 			o.live.Ambiguous[a] = true
 			o.mu.Unlock()
 		}
-		o.put(a, id, without(c, "id", "parentId"))
+		o.put(a, id, bare("components", c))
 		o.componentsIn(a, id, below)
 	}
 }
@@ -52,22 +52,21 @@ func (a *application) component(ctx context.Context, c *drift.Change) error {
 	a.mu.Lock()
 	id := a.ids[c.Address]
 	a.mu.Unlock()
-	path := a.path("components", id)
 	switch {
 	case c.Op == drift.Delete:
-		if err := a.Client.Delete(ctx, path, nil); !keycloak.IsNotFound(err) {
-			return err
-		}
-		return nil // somebody else was faster, or it went with another
+		return a.remove(ctx, c.Address)
 	case c.Op == drift.Create && id == "":
 		return a.createComponent(ctx, c)
 	}
-	body := deepCopy(c.Have.Fields)
-	if c.Op == drift.Create { // the server made it along with what it stands in
-		body = deepCopy(c.Want.Fields)
+	body := deepCopy(c.Want.Fields)
+	if c.Op != drift.Create { // else the server made it along with what it stands in
+		var err error
+		if body, err = a.current(ctx, c.Address); err != nil {
+			return err
+		}
 	}
 	merge(body, c.Diffs, false)
-	return a.Client.Put(ctx, path, componentBody(body, c.Diffs))
+	return a.put(ctx, c.Address, componentBody(body, c.Diffs))
 }
 
 // componentBody is a component as a PUT takes it: config must be there, keeps the keys that it lacks, and loses one by "".
@@ -107,9 +106,7 @@ func (a *application) createComponent(ctx context.Context, c *drift.Change) erro
 	if err != nil {
 		return err
 	}
-	a.mu.Lock()
-	a.ids[c.Address] = id
-	a.mu.Unlock()
+	a.made(c.Address, id)
 	if a.Complete[schema.Join(c.Address, "components")] {
 		return a.adoptComponents(ctx, c.Address, id)
 	}
@@ -126,9 +123,7 @@ func (a *application) adoptComponents(ctx context.Context, parent schema.Address
 	for _, m := range made {
 		address, id := componentAt(parent, m), text(m["id"])
 		if slices.ContainsFunc(a.changes, func(c drift.Change) bool { return c.Address == address }) {
-			a.mu.Lock()
-			a.ids[address] = id
-			a.mu.Unlock()
+			a.made(address, id)
 		} else if err := a.Client.Delete(ctx, a.path("components", id), nil); err != nil && !keycloak.IsNotFound(err) {
 			return err
 		}

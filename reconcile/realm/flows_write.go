@@ -167,20 +167,12 @@ func (f *flowing) itself(ctx context.Context, c *drift.Change) error {
 	if len(diffs) == 0 {
 		return nil
 	}
-	id, err := f.id(ctx, c.Address)
+	body, err := f.current(ctx, c.Address)
 	if err != nil {
 		return err
 	}
-	body := maps.Clone(c.Have.Fields)
-	delete(body, executions)
 	merge(body, diffs, false)
-	return f.Client.Put(ctx, f.path("authentication", "flows", id), body)
-}
-
-func (f *flowing) made(a schema.Address, id string) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.ids[a] = id
+	return f.put(ctx, c.Address, body)
 }
 
 // add makes the executions that a flow lacks.
@@ -367,23 +359,21 @@ func (a *application) flow(ctx context.Context, c *drift.Change) error {
 
 // authenticatorConfig changes or deletes a configuration. A new one was made together with its execution.
 func (a *application) authenticatorConfig(ctx context.Context, c *drift.Change) error {
-	id, err := a.id(ctx, c.Address)
-	if err != nil {
+	if _, err := a.id(ctx, c.Address); err != nil {
 		return fmt.Errorf("its execution has none: %w", err)
 	}
-	path := a.path("authentication", "config", id)
 	switch c.Op {
 	case drift.Create:
 		return nil
 	case drift.Delete:
-		if err := a.Client.Delete(ctx, path, nil); !keycloak.IsNotFound(err) {
-			return err
-		}
-		return nil
+		return a.remove(ctx, c.Address)
 	}
-	body := deepCopy(a.live.State[c.Address].Fields) // with its asterisks, for which Keycloak keeps what it has
+	body, err := a.current(ctx, c.Address) // with its asterisks, for which Keycloak keeps what it has
+	if err != nil {
+		return err
+	}
 	merge(body, c.Diffs, false)
-	return a.Client.Put(ctx, path, body)
+	return a.put(ctx, c.Address, body)
 }
 
 // withFlowIDs is the body of a client with the ids of flows in the place of their aliases.

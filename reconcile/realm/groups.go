@@ -76,6 +76,6 @@ func (o *observation) putGroups(parent schema.Address, groups []map[string]any) 
 			}
 		}
 		o.putGroups(a, children)
-		o.put(a, text(g["id"]), without(g, "realmRoles", "clientRoles", "subGroups", "subGroupCount", "access", "parentId"))
+		o.put(a, text(g["id"]), bare("groups", g))
 	}
 }

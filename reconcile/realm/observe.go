@@ -388,6 +388,25 @@ func (r *Realm) names(ctx context.Context, segments ...string) ([]any, error) {
 	return names, nil
 }
 
+// elsewhere are the fields of a kind that stand elsewhere in the state, or in another shape, or nowhere.
+var elsewhere = map[string][]string{
+	"authenticationFlows": {executions},
+	"components":          {"id", "parentId"},
+	"groups":              {"realmRoles", "clientRoles", "subGroups", "subGroupCount", "access", "parentId"},
+	"organizations":       {linked},
+	"workflows":           {"state"},
+}
+
+// bare is an object of a kind, as Keycloak shows it, without them.
+func bare(kind string, fields map[string]any) map[string]any {
+	if kind == "workflows" {
+		for _, step := range objectsIn(fields, "steps") {
+			without(step, "id", "scheduled-at", "status")
+		}
+	}
+	return without(fields, elsewhere[kind]...)
+}
+
 // without is the fields but for those named, which stand elsewhere in the state, or nowhere.
 func without(fields map[string]any, names ...string) map[string]any {
 	for _, name := range names {

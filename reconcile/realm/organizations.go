@@ -3,6 +3,7 @@ package realm
 import (
 	"context"
 	"net/url"
+	"slices"
 
 	"github.com/cloakwork/cloakwork/drift"
 	"github.com/cloakwork/cloakwork/reconcile/keycloak"
@@ -67,18 +68,17 @@ func (a *application) organization(ctx context.Context, c *drift.Change) error {
 			return err
 		}
 	default:
-		body := deepCopy(c.Have.Fields)
-		var diffs []drift.Diff
-		for _, d := range c.Diffs {
-			if d.At[0] != linked {
-				diffs = append(diffs, d)
-			}
+		diffs := slices.DeleteFunc(slices.Clone(c.Diffs), func(d drift.Diff) bool { return d.At[0] == linked })
+		if len(diffs) == 0 {
+			break
+		}
+		body, err := a.current(ctx, c.Address)
+		if err != nil {
+			return err
 		}
 		merge(body, diffs, false)
-		if len(diffs) > 0 {
-			if err := a.Client.Put(ctx, path(id), without(body, linked)); err != nil {
-				return err
-			}
+		if err := a.put(ctx, c.Address, body); err != nil {
+			return err
 		}
 	}
 	want, _ := c.Want.Fields[linked].([]any)

@@ -25,10 +25,8 @@ func (o *observation) requiredActions(ctx context.Context) error {
 // requiredAction registers an action, or changes one. A registration takes no more than the provider, whose name becomes
 // the alias, and what comes of it is then changed.
 func (a *application) requiredAction(ctx context.Context, c *drift.Change) error {
-	alias := c.Address.Name()
-	path := a.path("authentication", "required-actions", alias)
-	body := deepCopy(c.Have.Fields)
 	if c.Op == drift.Create {
+		alias := c.Address.Name()
 		registration := map[string]any{"providerId": alias, "name": alias}
 		if name := text(c.Want.Fields["name"]); name != "" {
 			registration["name"] = name
@@ -36,10 +34,12 @@ func (a *application) requiredAction(ctx context.Context, c *drift.Change) error
 		if _, err := a.Client.Post(ctx, a.path("authentication", "register-required-action"), nil, registration, nil); err != nil {
 			return err
 		}
-		if err := a.Client.Get(ctx, path, nil, &body); err != nil {
-			return err
-		}
+		a.made(c.Address, alias)
+	}
+	body, err := a.current(ctx, c.Address)
+	if err != nil {
+		return err
 	}
 	merge(body, c.Diffs, false)
-	return a.Client.Put(ctx, path, body)
+	return a.put(ctx, c.Address, body)
 }

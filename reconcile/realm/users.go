@@ -305,9 +305,7 @@ func (a *application) createUser(ctx context.Context, c *drift.Change) error {
 		return a.create(ctx, kinds[row("users")], c.Want)
 	}
 	id := text(user["id"])
-	a.mu.Lock()
-	a.ids[c.Address] = id
-	a.mu.Unlock()
+	a.made(c.Address, id)
 	diffs := slices.DeleteFunc(slices.Clone(c.Diffs), func(d drift.Diff) bool {
 		return d.Path == "username" || d.Path == "serviceAccountClientId" || d.Path == "credentials"
 	})
@@ -348,8 +346,6 @@ func (a *application) federatedIdentity(ctx context.Context, c *drift.Change) er
 	if _, err := a.Client.Post(ctx, path, nil, body, nil); err != nil {
 		return err
 	}
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	a.ids[c.Address] = c.Address.Name()
+	a.made(c.Address, c.Address.Name())
 	return nil
 }

@@ -17,10 +17,7 @@ func (o *observation) workflows(ctx context.Context) error {
 		return err
 	}
 	for _, workflow := range all {
-		for _, step := range objectsIn(workflow, "steps") {
-			without(step, "id", "scheduled-at", "status")
-		}
-		o.put(schema.Join(schema.RealmAddress, "workflows", text(workflow["name"])), text(workflow["id"]), without(workflow, "state"))
+		o.put(schema.Join(schema.RealmAddress, "workflows", text(workflow["name"])), text(workflow["id"]), bare("workflows", workflow))
 	}
 	return nil
 }
