@@ -66,7 +66,7 @@ func (r *Realm) Rename(ctx context.Context, name string) error {
 
 // Remove deletes the realm and everything in it.
 func (r *Realm) Remove(ctx context.Context) error {
-	if err := r.Client.Delete(ctx, r.path(), nil); !keycloak.IsNotFound(err) && err != nil {
+	if err := r.discard(ctx); err != nil {
 		return unwritten("manage-realm", fmt.Errorf("delete realm %s: %w", r.Name, err))
 	}
 	return nil
@@ -532,13 +532,18 @@ func (a *application) delete(ctx context.Context, c *drift.Change) error {
 	return a.remove(ctx, c.Address)
 }
 
-// remove deletes what stands at an address, unless somebody else was faster.
+// remove deletes what stands at an address.
 func (a *application) remove(ctx context.Context, address schema.Address) error {
 	path, err := a.item(ctx, address)
 	if err != nil {
 		return err
 	}
-	if err := a.Client.Delete(ctx, a.path(path...), nil); !keycloak.IsNotFound(err) {
+	return a.discard(ctx, path...)
+}
+
+// discard deletes what stands at a path below the realm, unless somebody else was faster or it went with another.
+func (r *Realm) discard(ctx context.Context, path ...string) error {
+	if err := r.Client.Delete(ctx, r.path(path...), nil); !keycloak.IsNotFound(err) {
 		return err
 	}
 	return nil

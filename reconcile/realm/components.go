@@ -124,7 +124,7 @@ func (a *application) adoptComponents(ctx context.Context, parent schema.Address
 		address, id := componentAt(parent, m), text(m["id"])
 		if slices.ContainsFunc(a.changes, func(c drift.Change) bool { return c.Address == address }) {
 			a.made(address, id)
-		} else if err := a.Client.Delete(ctx, a.path("components", id), nil); err != nil && !keycloak.IsNotFound(err) {
+		} else if err := a.discard(ctx, "components", id); err != nil {
 			return err
 		}
 	}

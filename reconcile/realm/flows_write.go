@@ -269,7 +269,7 @@ func (f *flowing) configure(ctx context.Context, c *drift.Change) error {
 			if err != nil {
 				return err
 			}
-			if err := f.Client.Delete(ctx, f.path("authentication", "config", id), nil); err != nil && !keycloak.IsNotFound(err) {
+			if err := f.discard(ctx, "authentication", "config", id); err != nil {
 				return err
 			}
 		default: // one that the execution had is replaced by it
@@ -326,7 +326,7 @@ func (f *flowing) remove(ctx context.Context, c *drift.Change) error {
 		if slices.Contains(order, x.key) {
 			continue
 		}
-		if err := f.Client.Delete(ctx, f.path("authentication", "executions", x.id), nil); err != nil && !keycloak.IsNotFound(err) {
+		if err := f.discard(ctx, "authentication", "executions", x.id); err != nil {
 			return fmt.Errorf("%s: %w", x.key, err)
 		}
 	}
@@ -347,14 +347,11 @@ func (a *application) flow(ctx context.Context, c *drift.Change) error {
 			}
 		}
 	}
-	err := a.Client.Delete(ctx, a.path(path...), nil)
+	err := a.discard(ctx, path...)
 	if keycloak.Status(err) == 500 {
 		return fmt.Errorf("%w: is it still bound, by an identity provider maybe?", err)
 	}
-	if !keycloak.IsNotFound(err) {
-		return err
-	}
-	return nil // it went with what held it
+	return err
 }
 
 // authenticatorConfig changes or deletes a configuration. A new one was made together with its execution.

@@ -248,8 +248,8 @@ func (a *application) link(ctx context.Context, c *drift.Change) (linking, error
 }
 
 // difference is what stands in a and not in b.
-func difference(a, b []schema.Address) []schema.Address {
-	return slices.DeleteFunc(slices.Clone(a), func(x schema.Address) bool { return slices.Contains(b, x) })
+func difference[T comparable](a, b []T) []T {
+	return slices.DeleteFunc(slices.Clone(a), func(x T) bool { return slices.Contains(b, x) })
 }
 
 // currentLinks are the links that an owner has now, but for the scope that Keycloak adds at every PUT.
@@ -345,10 +345,7 @@ func (a *application) changePathLink(ctx context.Context, path []string, add boo
 	if add {
 		return a.Client.Put(ctx, a.path(path...), map[string]any{})
 	}
-	if err := a.Client.Delete(ctx, a.path(path...), nil); !keycloak.IsNotFound(err) {
-		return err
-	}
-	return nil
+	return a.discard(ctx, path...)
 }
 
 // byClient groups role mappings by what holds the roles, where the path names it.

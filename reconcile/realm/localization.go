@@ -70,7 +70,7 @@ func (a *application) localize(ctx context.Context, diffs []drift.Diff) error {
 				set[locale] = map[string]any{}
 			}
 			set[locale][key] = d.Want
-		} else if err := a.Client.Delete(ctx, a.path("localization", locale, key), nil); err != nil && !keycloak.IsNotFound(err) {
+		} else if err := a.discard(ctx, "localization", locale, key); err != nil {
 			return err
 		}
 	}

@@ -54,17 +54,13 @@ func (r *Realm) linkedProviders(ctx context.Context, organization string) ([]any
 
 // organization creates, changes or deletes an organization, and links it to identity providers.
 func (a *application) organization(ctx context.Context, c *drift.Change) error {
-	path := func(segments ...string) string { return a.path(append([]string{"organizations"}, segments...)...) }
 	id := c.Have.ID
 	switch c.Op {
 	case drift.Delete:
-		if err := a.Client.Delete(ctx, path(id), nil); !keycloak.IsNotFound(err) {
-			return err
-		}
-		return nil // somebody else was faster
+		return a.remove(ctx, c.Address)
 	case drift.Create:
 		var err error
-		if id, err = a.Client.Post(ctx, path(), nil, without(deepCopy(c.Want.Fields), linked), nil); err != nil {
+		if id, err = a.Client.Post(ctx, a.path("organizations"), nil, without(deepCopy(c.Want.Fields), linked), nil); err != nil {
 			return err
 		}
 	default:
@@ -86,30 +82,15 @@ func (a *application) organization(ctx context.Context, c *drift.Change) error {
 	if _, declared := c.Want.Fields[linked]; !declared {
 		return nil
 	}
-	for _, alias := range lacking(have, want) {
-		if err := a.Client.Delete(ctx, path(id, "identity-providers", alias), nil); err != nil && !keycloak.IsNotFound(err) {
+	for _, alias := range difference(have, want) {
+		if err := a.discard(ctx, "organizations", id, "identity-providers", text(alias)); err != nil {
 			return err
 		}
 	}
-	for _, alias := range lacking(want, have) {
-		if _, err := a.Client.Post(ctx, path(id, "identity-providers"), nil, alias, nil); err != nil {
+	for _, alias := range difference(want, have) {
+		if _, err := a.Client.Post(ctx, a.path("organizations", id, "identity-providers"), nil, alias, nil); err != nil {
 			return err
 		}
 	}
 	return nil
-}
-
-// lacking are the names in one list that another lacks.
-func lacking(names, in []any) []string {
-	var left []string
-	for _, name := range names {
-		found := false
-		for _, other := range in {
-			found = found || other == name
-		}
-		if !found {
-			left = append(left, text(name))
-		}
-	}
-	return left
 }

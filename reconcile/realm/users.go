@@ -334,16 +334,16 @@ func (a *application) federatedIdentity(ctx context.Context, c *drift.Change) er
 	if err != nil {
 		return err
 	}
-	path := a.path(append(user, "federated-identity", c.Address.Name())...)
+	path := append(user, "federated-identity", c.Address.Name())
 	body := c.Want.Fields
 	if c.Op == drift.Update {
 		body = deepCopy(c.Have.Fields)
 		merge(body, c.Diffs, false)
-		if err := a.Client.Delete(ctx, path, nil); err != nil && !keycloak.IsNotFound(err) {
+		if err := a.discard(ctx, path...); err != nil {
 			return err
 		}
 	}
-	if _, err := a.Client.Post(ctx, path, nil, body, nil); err != nil {
+	if _, err := a.Client.Post(ctx, a.path(path...), nil, body, nil); err != nil {
 		return err
 	}
 	a.made(c.Address, c.Address.Name())
