@@ -21,7 +21,7 @@ func TestReportedDriftStaysInWhatACommitChanges(t *testing.T) {
 `)
 	}
 	history := map[string]string{"1": declared("One"), "2": declared("Two")}
-	w.run(w.at2(w.pass(reconcile.Apply, history["1"]), "1", history))
+	w.run(w.committed(w.pass(reconcile.Apply, history["1"]), "1", history))
 	w.admin.Edit(w.at(""), func(r map[string]any) { r["displayName"] = "Evil" })
 	w.admin.Edit(w.below("portal", ""), func(c map[string]any) {
 		c["description"], c["attributes"].(map[string]any)["note"] = "by hand", "by hand"
@@ -32,7 +32,7 @@ func TestReportedDriftStaysInWhatACommitChanges(t *testing.T) {
 	cookie["requirement"] = "DISABLED"
 	w.must(http.MethodPut, executions, cookie)
 
-	report := w.run(w.at2(w.pass(reconcile.Apply, history["2"]), "2", history))
+	report := w.run(w.committed(w.pass(reconcile.Apply, history["2"]), "2", history))
 	want := "update realm displayName\nupdate authenticationFlows/ours description\nupdate authenticationFlows/ours authenticationExecutions.auth-cookie.requirement\nupdate clients/portal name\nupdate clients/portal attributes.note,description\n" +
 		"update roles/auditor attributes.site\nupdate roles/auditor description"
 	if got := ops(report); got != want {
@@ -58,7 +58,7 @@ func TestReportedDriftStaysInWhatACommitChanges(t *testing.T) {
 	if got := w.admin.Get(executions).([]any)[0].(map[string]any)["requirement"]; got != "DISABLED" {
 		t.Errorf("the execution is %v", got)
 	}
-	plan := text(w.run(w.at2(w.pass(reconcile.Plan, history["2"]), "2", history)))
+	plan := text(w.run(w.committed(w.pass(reconcile.Plan, history["2"]), "2", history)))
 	if n := strings.Count(plan, "reported only"); n != 4 {
 		t.Errorf("the plan says %d times that it only reports\n%s", n, plan)
 	}
@@ -70,11 +70,11 @@ func TestLimitsLetACommitThroughBesideReportedDrift(t *testing.T) {
 	settings := "  drift: report\n  limits: {changes: 1}\n"
 	roles := "    roles: {realm: [{name: a, description: x}, {name: b, description: x}, {name: c, description: x}]}\n"
 	history := map[string]string{"1": spec(settings, roles), "2": spec(settings, "    displayName: Acme\n"+roles)}
-	w.run(w.at2(w.pass(reconcile.Apply, history["1"]), "1", history))
+	w.run(w.committed(w.pass(reconcile.Apply, history["1"]), "1", history))
 	for _, role := range []string{"a", "b", "c"} {
 		w.admin.Edit(w.at("/roles/"+role), func(r map[string]any) { r["description"] = "by hand" })
 	}
-	report := w.run(w.at2(w.pass(reconcile.Apply, history["2"]), "2", history))
+	report := w.run(w.committed(w.pass(reconcile.Apply, history["2"]), "2", history))
 	if want := "3 drifted: roles/a (description), roles/b (description), roles/c (description)"; report.Says != want {
 		t.Errorf("%s: %q, want %q", report.Verdict, report.Says, want)
 	}

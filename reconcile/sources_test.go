@@ -3,6 +3,7 @@ package reconcile_test
 import (
 	"context"
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 
@@ -89,8 +90,8 @@ func TestSubgroupsOfAnExclusiveListAreStrangersToo(t *testing.T) {
 	}
 }
 
-// history is what commits of a source declared.
-func (w *world) at2(p reconcile.Pass, commit string, history map[string]string) reconcile.Pass {
+// committed makes a pass that of a commit, with the history of what commits declared.
+func (w *world) committed(p reconcile.Pass, commit string, history map[string]string) reconcile.Pass {
 	p.Commit = commit
 	p.Base = func(c string) (*schema.Realm, error) {
 		manifest, ok := history[c]
@@ -118,9 +119,9 @@ func TestWhatACrashedCommitMadeGoesAlsoWhereDriftIsOnlyReported(t *testing.T) {
 	w := newWorld(t)
 	settings := "  drift: report\n"
 	history := map[string]string{"1": spec(settings, "    clients: [{clientId: first}]\n"), "2": spec(settings, "    clients: [{clientId: first}, {clientId: second}]\n"), "3": spec(settings, "    clients: [{clientId: first}]\n    displayName: Acme\n")}
-	w.run(w.at2(w.pass(reconcile.Apply, history["1"]), "1", history))
+	w.run(w.committed(w.pass(reconcile.Apply, history["1"]), "1", history))
 	ctx, stop := context.WithCancel(context.Background())
-	crashed := w.at2(w.pass(reconcile.Apply, history["2"]), "2", history)
+	crashed := w.committed(w.pass(reconcile.Apply, history["2"]), "2", history)
 	crashed.Report = func(r drift.Report) {
 		if r.Verdict == drift.Progressing {
 			stop()
@@ -131,8 +132,8 @@ func TestWhatACrashedCommitMadeGoesAlsoWhereDriftIsOnlyReported(t *testing.T) {
 	}
 	// It was cut off before its first write; the ledger's intent and the client are made as they would stand after it.
 	w.connect()
-	w.run(w.at2(w.pass(reconcile.Apply, history["2"]), "1", history)) // as commit 1 would: the ledger doesn't name commit 2
-	report := w.run(w.at2(w.pass(reconcile.Apply, history["3"]), "3", history))
+	w.run(w.committed(w.pass(reconcile.Apply, history["2"]), "1", history)) // as commit 1 would: the ledger doesn't name commit 2
+	report := w.run(w.committed(w.pass(reconcile.Apply, history["3"]), "3", history))
 	if !strings.Contains(ops(report), "delete clients/second") {
 		t.Errorf("changes %q, want second to go", ops(report))
 	}
@@ -141,12 +142,30 @@ func TestWhatACrashedCommitMadeGoesAlsoWhereDriftIsOnlyReported(t *testing.T) {
 	}
 }
 
+// Where what was last applied can't be read any more, an unchanged declaration still tells drift from a commit.
+func TestUnreadablePastTakesNothingForACommitThatIsDrift(t *testing.T) {
+	w := newWorld(t)
+	w.env["SMTP"] = "mail-secret-1"
+	manifest := spec("  drift: report\n", "    displayName: Acme\n    smtpServer: {host: mail.acme.example, from: id@acme.example, auth: true, user: id, password: $(env:SMTP)}\n")
+	w.run(w.committed(w.pass(reconcile.Apply, manifest), "1", nil))
+	w.admin.Edit(w.at(""), func(r map[string]any) { r["displayName"] = "Evil" })
+	report := w.run(w.committed(w.pass(reconcile.Apply, manifest), "2", nil))
+	if report.Verdict != drift.Drifted || w.admin.Get(w.at("")).(map[string]any)["displayName"] != "Evil" {
+		t.Errorf("the edit was taken for a commit's\n%s", text(report))
+	}
+	// A second look knows this commit.
+	report = w.run(w.committed(w.pass(reconcile.Apply, manifest), "2", nil))
+	if i := slices.IndexFunc(report.Changes, func(c drift.Change) bool { return len(c.Diffs) > 1 }); i >= 0 || report.Verdict != drift.Drifted {
+		t.Errorf("the password is written again\n%s", text(report))
+	}
+}
+
 // Drift is looked for in what was applied, also where the manifests no longer declare it.
 func TestDriftReadsWhatWasApplied(t *testing.T) {
 	w := newWorld(t)
 	history := map[string]string{"1": realm("    roles: {realm: [{name: r, composites: {realm: [offline_access]}}]}\n"), "2": realm("    displayName: Acme\n")}
-	w.run(w.at2(w.pass(reconcile.Apply, history["1"]), "1", history))
-	report := w.run(w.at2(w.pass(reconcile.Drift, history["2"]), "2", history))
+	w.run(w.committed(w.pass(reconcile.Apply, history["1"]), "1", history))
+	report := w.run(w.committed(w.pass(reconcile.Drift, history["2"]), "2", history))
 	if len(report.Changes) > 0 {
 		t.Errorf("drift on an untouched server\n%s", text(report))
 	}
