@@ -58,6 +58,9 @@ func begin(facts schema.Facts, base schema.State, owned func(schema.Address) boo
 // Key is the name of a key of an open map, or of a field, in what a source owns.
 func Key(a schema.Address, path string) schema.Address { return a + "#" + schema.Address(path) }
 
+// Element is the path of an element of a list that the server uses up, in what a source owns.
+func Element(path string, v any) string { return path + "." + scalar(v) }
+
 type comparison struct {
 	facts      schema.Facts
 	base       schema.State
@@ -326,7 +329,7 @@ func (c *comparison) dropped(w, h schema.Object) []Diff {
 func (c *comparison) toppedUp(a schema.Address, path string, want, have any) any {
 	declared, _ := want.([]any)
 	live, _ := have.([]any)
-	written := func(v any) bool { return c.ours(a, path+"."+scalar(v)) }
+	written := func(v any) bool { return c.ours(a, Element(path, v)) }
 	list := []any{}
 	for _, v := range live {
 		if slices.Contains(declared, v) || !written(v) {

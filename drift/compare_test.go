@@ -168,6 +168,22 @@ func TestSecretsAreMarkedAndNeverShown(t *testing.T) {
 	}
 }
 
+func TestMarkdownSaysWhyAChangeWasNotMade(t *testing.T) {
+	report := Report{Changes: []Change{
+		{Op: Update, Address: "clients/a", Outcome: Failed, Says: "missing role manage-clients: a | b"},
+		{Op: Delete, Address: "clients/b", Says: "looks like a rename to c: use $was"},
+	}}
+	var out strings.Builder
+	if err := Markdown(&out, []Report{report}); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"| failed: missing role manage-clients: a \\| b |\n", "| looks like a rename to c: use $was |\n"} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("nothing says %q in\n%s", want, out.String())
+		}
+	}
+}
+
 func TestAFormerSecretIsHidden(t *testing.T) {
 	base := state("clients/a: attributes.k=hunter2 plain=hunter2 attributes.open=shown", "clients/old: plain=hunter2")
 	for a, path := range map[schema.Address]string{"clients/a": "attributes.k", "clients/old": "plain"} {

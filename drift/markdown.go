@@ -3,6 +3,7 @@ package drift
 import (
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 )
 
@@ -33,12 +34,18 @@ func Markdown(w io.Writer, reports []Report) error {
 				fields = nil
 			}
 			fmt.Fprintf(&b, "| %s | %s | %s | %s | %s | %s |\n", c.Op, code(string(c.Address)), strings.Join(fields, ", "), c.Cause,
-				strings.Join(risks, ", "), c.Outcome)
+				strings.Join(risks, ", "), outcome(c))
 		}
 		b.WriteString("\n")
 	}
 	_, err := io.WriteString(w, b.String())
 	return err
+}
+
+// outcome is how a change ended, and why, or what a reader of the plan should know.
+func outcome(c Change) string {
+	parts := []string{string(c.Outcome), escapeMarkdown(c.Says)}
+	return strings.Join(slices.DeleteFunc(parts, func(s string) bool { return s == "" }), ": ")
 }
 
 // code is text as inline code: nothing in it is read as Markdown.

@@ -68,6 +68,7 @@ type Change struct {
 	Risk       []Risk
 	Outcome    Outcome
 	Says       string // why it failed or was skipped, or a hint for the plan
+	Lacks      string // the role whose lack was why it failed
 }
 
 // Diff is one field that differs. Want nil with Unset means that the field, or map key, goes.

@@ -16,6 +16,7 @@ func conclude(r *drift.Report, mode Mode, err error) {
 	var blocked *Blocked
 	var missing *realm.MissingRole
 	var newer *superseded
+	var left *incomplete
 	switch {
 	case err == nil && r.Verdict == drift.Suspended:
 		return
@@ -30,7 +31,9 @@ func conclude(r *drift.Report, mode Mode, err error) {
 	case errors.As(err, &blocked):
 		r.Verdict, r.Hint = drift.Blocked, blocked.Hint
 	case errors.As(err, &missing):
-		r.Verdict, r.Hint = drift.Blocked, "give the account that role, or let another account sign in"
+		r.Verdict, r.Hint = drift.Blocked, giveRole
+	case errors.As(err, &left) && left.Lacks != "":
+		r.Verdict, r.Hint = drift.Errored, giveRole
 	case keycloak.IsForbidden(err):
 		r.Verdict, r.Hint = drift.Errored, "give the account the manage-… role for this path"
 	default:
@@ -44,6 +47,17 @@ func conclude(r *drift.Report, mode Mode, err error) {
 }
 
 // suspended says how long a realm is held as it is, and why, and what follows.
+const giveRole = "give the account that role, or let another account sign in"
+
+// waits tells whether it is of no use to try again soon after an error: a person, or a newer commit, must come first.
+func waits(err error) bool {
+	var blocked *Blocked
+	var newer *superseded
+	var missing *realm.MissingRole
+	var left *incomplete
+	return errors.As(err, &blocked) || errors.As(err, &newer) || errors.As(err, &missing) || errors.As(err, &left) && left.waits
+}
+
 func suspended(s schema.Suspend, what string) string {
 	says := "suspended"
 	if !s.Until.IsZero() {

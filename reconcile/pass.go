@@ -141,11 +141,21 @@ func unfinished(changes []drift.Change) error {
 	for _, o := range []drift.Outcome{drift.Failed, drift.Skipped} {
 		for _, c := range changes {
 			if c.Outcome == o {
-				return fmt.Errorf("%s %s: %s: %s", c.Op, c.Address, o, c.Says)
+				return &incomplete{c, !slices.ContainsFunc(changes, func(c drift.Change) bool { return c.Outcome == drift.Failed && c.Lacks == "" })}
 			}
 		}
 	}
 	return nil
+}
+
+// incomplete is the error of a pass that didn't make all changes: the first of those.
+type incomplete struct {
+	drift.Change
+	waits bool // nothing failed but for a role that the account lacks: it is of no use to try again soon
+}
+
+func (i *incomplete) Error() string {
+	return fmt.Sprintf("%s %s: %s: %s", i.Op, i.Address, i.Outcome, i.Change.Says)
 }
 
 // begin says what is about to be changed.

@@ -3,7 +3,6 @@ package reconcile
 import (
 	"cmp"
 	"context"
-	"errors"
 	"io/fs"
 	"log/slog"
 	"math/rand/v2"
@@ -178,7 +177,7 @@ func (p *Poll) run(ctx context.Context, pass Pass) (drift.Report, error) {
 const never = 100 * 365 * 24 * time.Hour
 
 // plan sets when the realm is looked at next: by its schedule, or sooner after a failure, ever later while it fails. What
-// is blocked waits for a person, and what is superseded for the newer commit.
+// is blocked, or lacks a role, waits for a person, and what is superseded for the newer commit.
 func (p *Poll) plan(k *keep, err error) {
 	now := time.Now()
 	k.next = k.schedule.Next(now)
@@ -188,9 +187,7 @@ func (p *Poll) plan(k *keep, err error) {
 	if s := k.want.Suspend; s != nil && now.Before(s.Until) && s.Until.Before(k.next) {
 		k.next = s.Until
 	}
-	var blocked *Blocked
-	var newer *superseded
-	if err == nil || errors.As(err, &blocked) || errors.As(err, &newer) {
+	if err == nil || waits(err) {
 		k.failures = 0
 		return
 	}

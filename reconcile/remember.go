@@ -7,7 +7,6 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -195,7 +194,7 @@ func (w *work) written() map[schema.Address]bool {
 			v, _ := drift.Value(o.Fields, path)
 			if list, ok := v.([]any); ok && fact.Once {
 				for _, element := range list {
-					owned[drift.Key(a, fmt.Sprintf("%s.%v", path, element))] = true
+					owned[drift.Key(a, drift.Element(path, element))] = true
 				}
 			}
 		}

@@ -175,8 +175,8 @@ func TestAnAccountThatCanNotWriteIsToldTheRoleAndTheRestIsDone(t *testing.T) {
 			manage := slices.DeleteFunc([]string{"manage-clients", "manage-identity-providers", "manage-realm", "manage-users"}, func(role string) bool { return role == c.without })
 			l.become(append(manage, views...)...)
 			report, err := l.run(reconcile.Apply, c.manifest)
-			if err == nil || report.Verdict != drift.Errored || !strings.Contains(report.Says, ": failed: missing role "+c.without+": ") {
-				t.Errorf("%s: %q (%v)", report.Verdict, report.Says, err)
+			if err == nil || report.Verdict != drift.Errored || !strings.Contains(report.Says, ": failed: missing role "+c.without+": ") || report.Hint == "" {
+				t.Errorf("%s: %q, hint %q (%v)", report.Verdict, report.Says, report.Hint, err)
 			}
 			if got := ops(report); got != c.op || report.Changes[0].Outcome != drift.Failed {
 				t.Errorf("changes\n%s", text(report))

@@ -150,7 +150,7 @@ func (a *application) each(ctx context.Context, changes []*drift.Change, do func
 			if ctx.Err() != nil && errors.Is(err, context.Canceled) {
 				return context.Cause(ctx)
 			}
-			a.outcome(c, drift.Failed, err.Error())
+			a.fail(c, err)
 			if keycloak.IsUnreachable(err) || keycloak.IsSignIn(err) {
 				return fmt.Errorf("%s %s: %w", c.Op, c.Address, err)
 			}
@@ -169,6 +169,14 @@ func (a *application) outcome(c *drift.Change, o drift.Outcome, says string) {
 	}
 	if o != drift.Done {
 		a.failed[c.Address] = true
+	}
+}
+
+func (a *application) fail(c *drift.Change, err error) {
+	a.outcome(c, drift.Failed, err.Error())
+	var missing *MissingRole
+	if errors.As(err, &missing) {
+		c.Lacks = missing.Role
 	}
 }
 

@@ -126,7 +126,7 @@ func (f *flowing) each(ctx context.Context, changes []*drift.Change, do func(con
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
-		f.outcome(c, drift.Failed, err.Error())
+		f.fail(c, err)
 		if keycloak.IsUnreachable(err) || keycloak.IsSignIn(err) {
 			return fmt.Errorf("%s %s: %w", c.Op, c.Address, err)
 		}
