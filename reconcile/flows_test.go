@@ -400,7 +400,7 @@ func TestExportedFlowsAreTakenAsTheyAre(t *testing.T) {
 func TestMaskedConfigurationIsWrittenByTheCommitThatChangesIt(t *testing.T) {
 	w := newWorld(t)
 	manifest := func(value string) string {
-		return realm(flowsAre(flow("acme", "", withConfig("hub"))) + "    authenticatorConfig: [{alias: hub, config: {other: \"" + value + "\"}}]\n")
+		return realm(flowsAre(flow("acme", "", withConfig("hub"))) + "    authenticatorConfig: [{alias: hub, config: {other: \"" + value + "\", secret.key: \"" + value + "\"}}]\n")
 	}
 	commits := []string{"1", "1", "2", "2"}
 	for i, value := range commits {
@@ -423,6 +423,13 @@ func TestMaskedConfigurationIsWrittenByTheCommitThatChangesIt(t *testing.T) {
 		want := map[int][]string{0: {"POST /authentication/executions/*/config"}, 2: {"PUT /authentication/config/*"}}[i]
 		if !cmp.Equal(writes, want) {
 			t.Errorf("commit %d wrote %q, want %q", i, writes, want)
+		}
+	}
+	for _, e := range w.admin.Get(w.at("/authentication/flows/acme/executions")).([]any) {
+		id, _ := e.(map[string]any)["authenticationConfig"].(string)
+		config := w.admin.Get(w.at("/authentication/config/" + id)).(map[string]any)["config"].(map[string]any)
+		if config["secret.key"] != "**********" {
+			t.Errorf("Keycloak doesn't hide the configuration: %v", config)
 		}
 	}
 }

@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/robfig/cron/v3"
@@ -143,7 +144,7 @@ func (c *cli) poll(ctx context.Context) (p *reconcile.Poll, invalid func() error
 	if err != nil {
 		return nil, nil, err
 	}
-	var broken sync.Map // commits whose manifests have problems
+	var broken atomic.Pointer[status.Status] // of the last commit whose manifests have problems
 	p = &reconcile.Poll{
 		Mirror: mirror, Path: path, Source: c.flags.source, Environment: c.flags.environment, Prefix: c.flags.statusPrefix,
 		Interval: c.flags.interval, Schedule: schedule, AllowRealmDeletion: c.flags.realmDeletion, Log: c.log,
@@ -152,7 +153,7 @@ func (c *cli) poll(ctx context.Context) (p *reconcile.Poll, invalid func() error
 		Post: func(ctx context.Context, s status.Status) error {
 			s.Says = drift.Sentence(c.secrets.redact(s.Says)) // an error may repeat what Keycloak was sent
 			if s.Context == c.flags.statusPrefix+"/validate" && s.State != status.Success {
-				broken.Store(s.Commit, s.Says)
+				broken.Store(&s)
 			}
 			return to.post(ctx, s)
 		},
@@ -163,11 +164,11 @@ func (c *cli) poll(ctx context.Context) (p *reconcile.Poll, invalid func() error
 	}
 	invalid = func() error {
 		head, ok := mirror.Head()
-		says, found := broken.Load(head.Hash)
-		if !ok || !found {
+		last := broken.Load()
+		if !ok || last == nil || last.Commit != head.Hash {
 			return nil
 		}
-		return advise("mend it in a new commit", "commit %.7s: %s", head.Hash, says)
+		return advise("mend it in a new commit", "commit %.7s: %s", head.Hash, last.Says)
 	}
 	return p, invalid, nil
 }
