@@ -22,10 +22,10 @@ func (b *Blocked) Error() string { return b.Why }
 // least is how many objects a share may always touch: a third of four objects would forbid everything.
 const least = 5
 
-// checkLimits is what the declared limits say to the changes: nil, or *Blocked. Live is the realm before them, and of is
-// how many objects are ours.
-func checkLimits(limits schema.Limits, changes []drift.Change, live schema.State, of int) error {
-	deleted := going(changes, live)
+// checkLimits is what the declared limits say to the changes: nil, or *Blocked. Mine are the live objects that are ours, of
+// is how many those are.
+func checkLimits(limits schema.Limits, changes []drift.Change, mine schema.State, of int) error {
+	deleted := going(changes, mine)
 	changed := maps.Clone(deleted)
 	risks := map[drift.Risk]int{}
 	for _, c := range changes {
@@ -62,8 +62,8 @@ func checkLimits(limits schema.Limits, changes []drift.Change, live schema.State
 	return nil
 }
 
-// going are the objects that the changes delete, with all that stands in them, under the names that they will have.
-func going(changes []drift.Change, live schema.State) map[schema.Address]bool {
+// going are the objects that the changes delete, with all of ours that stands in them, under the names that they will have.
+func going(changes []drift.Change, mine schema.State) map[schema.Address]bool {
 	gone := map[schema.Address]bool{}
 	var renames []drift.Change
 	for _, c := range changes {
@@ -78,7 +78,7 @@ func going(changes []drift.Change, live schema.State) map[schema.Address]bool {
 		return gone
 	}
 	all := maps.Clone(gone)
-	for a := range live {
+	for a := range mine {
 		a = realm.Moved(a, renames)
 		for in := a; in != ""; in = in.Parent() {
 			if gone[in] && !realm.IsLinks(a) {

@@ -209,7 +209,8 @@ func (w *work) decide() ([]drift.Change, error) {
 	if w.Mode == Drift {
 		return all, nil
 	}
-	return all, checkLimits(w.Want.Limits, slices.Concat(w.report.Changes, w.todo(changes)), w.live.State, w.ours())
+	mine := w.mine()
+	return all, checkLimits(w.Want.Limits, slices.Concat(w.report.Changes, w.todo(changes)), mine, countObjects(maps.Keys(mine)))
 }
 
 // left is the realm as the renames and deletes will leave it, which is what the manifests may refer to.

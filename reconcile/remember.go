@@ -223,15 +223,15 @@ func (w *work) intent(todo []drift.Change) map[schema.Address]bool {
 // objects is how many objects are declared; links belong to their owners.
 func (w *work) objects() int { return countObjects(maps.Keys(w.Want.State)) }
 
-// ours is how many live objects are this source's, or become so by this pass.
-func (w *work) ours() int {
-	mine := map[schema.Address]bool{}
-	for a := range w.live.State {
+// mine are the live objects that are this source's, or become so by this pass.
+func (w *work) mine() schema.State {
+	mine := schema.State{}
+	for a, o := range w.live.State {
 		if _, wanted := w.Want.State[a]; wanted || w.ledger.Owned[a] {
-			mine[a] = true
+			mine[a] = o
 		}
 	}
-	return countObjects(maps.Keys(mine))
+	return mine
 }
 
 func countObjects(addresses func(func(schema.Address) bool)) int {
