@@ -19,7 +19,7 @@ build: ## build bin/cloakwork
 	CGO_ENABLED=0 go build -trimpath -o bin/cloakwork ./cmd/cloakwork
 
 test: deps ## run all tests on a real Keycloak, except those of test-forge
-	packages=$$(go list ./... | grep -v /forgetest); $(WITH) go test -timeout 15m $$packages
+	packages=$$(go list ./... | grep -v /forgetest); $(WITH) go test -timeout 25m $$packages
 
 # Workflows took their present shape in 26.7, which is also when unknown keys of an authenticator's configuration became masked.
 test-versions: deps ## walk every kind through its states on the newest 26.4, 26.5 and 26.7
@@ -28,7 +28,7 @@ test-versions: deps ## walk every kind through its states on the newest 26.4, 26
 	CLOAKWORK_TEST_KEYCLOAK= $(WITH:--=-version 26.7.3 --) go test -timeout 20m ./reconcile -run 'Walk|Defaults'
 
 test-forge: deps ## run the tests on a real forge, which is built first (minutes, the first time)
-	$(WITH) go test -timeout 20m ./drift/status/forgetest
+	$(WITH) go test -timeout 30m ./drift/status/forgetest
 
 demo: deps ## see a realm follow its repository, on a Keycloak of its own (FORGE=gitea, KEEP=1)
 	@echo 'building the demo; the first time this takes a minute or two'
@@ -42,7 +42,7 @@ check: deps ## gofmt, vet, staticcheck, and the race detector where goroutines a
 	@unformatted=$$(gofmt -l .); [ -z "$$unformatted" ] || { echo "not formatted by gofmt:"; echo "$$unformatted"; exit 1; } >&2
 	go vet ./...
 	go tool staticcheck ./...
-	CGO_ENABLED=1 $(WITH) go test -race -timeout 15m ./reconcile ./reconcile/git ./reconcile/keycloak/...
+	CGO_ENABLED=1 $(WITH) go test -race -timeout 30m ./reconcile ./reconcile/git ./reconcile/keycloak/...
 
 # Tools of the tests, as command:packages of Debian.
 TOOLS := javac:default-jdk-headless mvn:maven git:git gcc:gcc,libc6-dev
