@@ -19,6 +19,7 @@ func risks(realmName string, account Account, c drift.Change) []drift.Risk {
 		does bool
 	}{
 		{drift.Deletes, c.Op == drift.Delete && !realm.IsLinks(c.Address)},
+		{drift.Recreates, c.Op == drift.Update && c.Address.Kind() == "federatedIdentities"}, // Keycloak can't change one
 		{drift.EndsSessions, c.Op != drift.Create && endsSessions(c)},
 		{drift.BreaksLogins, c.Op != drift.Create && breaksLogins(c)},
 		{drift.AsksAgain, c.Op == drift.Update && differs(c, "browserFlow", "authenticationFlowBindingOverrides.browser")},

@@ -32,6 +32,7 @@ func TestChangesCarryTheirRisks(t *testing.T) {
 		{drift.Delete, "clients/portal", nil, "deletes, ends sessions, breaks logins"},
 		{drift.Delete, "clients/us", nil, "deletes, ends sessions, breaks logins, cuts own access"},
 		{drift.Delete, "roles/auditor", nil, "deletes"},
+		{drift.Update, "users/ann/federatedIdentities/hub", []drift.Diff{diff("userId", "1", "2")}, "recreates"},
 		{drift.Delete, "groups/staff/realmRoles", nil, ""},
 		{drift.Update, "clients/portal", []drift.Diff{diff("redirectUris", list("https://a/*", "https://b/*"), list("https://a/*"))}, "breaks logins"},
 		{drift.Update, "clients/portal", []drift.Diff{diff("redirectUris", list("https://a/*"), list("https://a/*", "https://b/*"))}, ""},
