@@ -46,7 +46,6 @@ func conclude(r *drift.Report, mode Mode, err error) {
 	r.Says = drift.Sentence(says)
 }
 
-// suspended says how long a realm is held as it is, and why, and what follows.
 const giveRole = "give the account that role, or let another account sign in"
 
 // waits tells whether it is of no use to try again soon after an error: a person, or a newer commit, must come first.
@@ -58,6 +57,7 @@ func waits(err error) bool {
 	return errors.As(err, &blocked) || errors.As(err, &newer) || errors.As(err, &missing) || errors.As(err, &left) && left.waits
 }
 
+// suspended says how long a realm is held as it is, and why, and what follows.
 func suspended(s schema.Suspend, what string) string {
 	says := "suspended"
 	if !s.Until.IsZero() {

@@ -1,6 +1,7 @@
 package reconcile
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"testing"
@@ -12,16 +13,17 @@ import (
 func TestWhatOnlyAPersonCanMendWaitsForTheSchedule(t *testing.T) {
 	refused := drift.Change{Op: drift.Update, Address: "clients/a", Outcome: drift.Failed, Says: "missing role manage-clients", Lacks: "manage-clients"}
 	failed := drift.Change{Op: drift.Update, Address: "clients/b", Outcome: drift.Failed, Says: "500"}
-	withheld := drift.Change{Op: drift.Delete, Address: "groups/a", Outcome: drift.Skipped, Says: "holds groups/a/groups/b, which this source doesn't own"}
+	kept := drift.Change{Op: drift.Delete, Address: "groups/a", Outcome: drift.Withheld, Says: "it holds groups/a/groups/b, which is nobody's"}
+	ended := func(changes ...drift.Change) error { return cmp.Or(unfinished(changes), withheld(changes)) } // as a pass does
 	for _, c := range []struct {
 		name string
 		err  error
 		want bool
 	}{
-		{"a refused change", unfinished([]drift.Change{refused}), true},
-		{"a refused change and one that failed", unfinished([]drift.Change{refused, failed}), false},
-		{"a withheld delete", unfinished([]drift.Change{withheld}), true},
-		{"a withheld delete and a change that failed", unfinished([]drift.Change{withheld, failed}), false},
+		{"a refused change", ended(refused), true},
+		{"a refused change and one that failed", ended(refused, failed), false},
+		{"a withheld delete", ended(kept), true},
+		{"a withheld delete and a change that failed", ended(kept, failed), false},
 		{"a refused ledger", fmt.Errorf("apply: %w", &realm.MissingRole{Role: "manage-clients", Why: "403"}), true},
 		{"limits", &Blocked{Why: "would delete 41 of 203 objects, the limit is 10"}, true},
 		{"another process", errMoved, false},
@@ -32,8 +34,12 @@ func TestWhatOnlyAPersonCanMendWaitsForTheSchedule(t *testing.T) {
 		}
 	}
 	var report drift.Report
-	conclude(&report, Apply, unfinished([]drift.Change{refused}))
+	conclude(&report, Apply, ended(refused))
 	if report.Verdict != drift.Errored || report.Says != "update clients/a: failed: missing role manage-clients" || report.Hint == "" {
+		t.Errorf("%s: %q, hint %q", report.Verdict, report.Says, report.Hint)
+	}
+	conclude(&report, Apply, ended(kept))
+	if report.Verdict != drift.Blocked || report.Says != "would delete groups/a, but it holds groups/a/groups/b, which is nobody's" || report.Hint == "" {
 		t.Errorf("%s: %q, hint %q", report.Verdict, report.Says, report.Hint)
 	}
 }

@@ -251,9 +251,9 @@ func (w *work) compare() []drift.Change {
 		base = realm.Renamed(base, before)
 	}
 	have = realm.Renamed(have, now)
-	ours := map[schema.Address]bool{} // under the names that they will have
+	made, ours := append(renamed(want, have), now...), map[schema.Address]bool{} // ours under the names that they will have
 	for key := range w.ledger.Owned {
-		ours[realm.Moved(key, append(renamed(want, have), now...))] = true
+		ours[realm.Moved(key, made)] = true
 	}
 	base = realm.Aligned(want, nil, base, before)
 	have = realm.Aligned(want, base, have, now)

@@ -66,61 +66,6 @@ func (w *work) removable(kind, path string) bool {
 	return false
 }
 
-// seeable is a state without the values that nobody can read back.
-func (w *work) seeable(state schema.State) schema.State {
-	seeable := schema.State{}
-	for a, o := range state {
-		var without func(prefix string, fields map[string]any) map[string]any
-		without = func(prefix string, fields map[string]any) map[string]any {
-			kept := map[string]any{}
-			for name, v := range fields {
-				if nested, ok := v.(map[string]any); ok {
-					kept[name] = without(prefix+name+".", nested)
-				} else if !w.Facts.Of(a.Kind(), prefix+name).WriteOnly {
-					kept[name] = v
-				}
-			}
-			return kept
-		}
-		o.Fields = without("", o.Fields)
-		seeable[a] = o
-	}
-	return seeable
-}
-
-// unseen tells whether objects hold values that nobody can read back: the digest leaves them out, so that a commit which
-// changes nothing else is known by what the one before declared.
-func (w *work) unseen(state schema.State) bool {
-	for a, o := range state {
-		var within func(prefix string, fields map[string]any) bool
-		within = func(prefix string, fields map[string]any) bool {
-			for name, v := range fields {
-				nested, _ := v.(map[string]any)
-				if w.Facts.Of(a.Kind(), prefix+name).WriteOnly || within(prefix+name+".", nested) {
-					return true
-				}
-			}
-			return false
-		}
-		if within("", o.Fields) {
-			return true
-		}
-	}
-	return false
-}
-
-// wroteUnseen tells whether such a value was changed: what was last applied is this commit's then.
-func (w *work) wroteUnseen() bool {
-	for _, c := range w.report.Changes {
-		for _, d := range c.Diffs {
-			if c.Outcome == drift.Done && w.Facts.Of(c.Address.Kind(), d.Path).WriteOnly {
-				return true
-			}
-		}
-	}
-	return false
-}
-
 // write keeps the ledger in the realm.
 func (w *work) write(ctx context.Context, l realm.Ledger) error {
 	if err := w.realm.WriteLedger(ctx, &w.live, l); keycloak.IsConflict(err) { // another process was there first
