@@ -20,6 +20,7 @@ type (
 		Objects  int           `json:"objects"`
 		Changes  []changeJSON  `json:"changes"`
 		Problems []problemJSON `json:"problems"`
+		Notes    []string      `json:"notes,omitempty"`
 		Began    time.Time     `json:"began"`
 		Ended    time.Time     `json:"ended"`
 	}
@@ -28,6 +29,7 @@ type (
 		Cause   Cause          `json:"cause"`
 		Address schema.Address `json:"address"`
 		From    schema.Address `json:"from,omitempty"`
+		By      *writerJSON    `json:"by,omitempty"`
 		Origin  *originJSON    `json:"origin,omitempty"`
 		Diffs   []diffJSON     `json:"diffs,omitempty"`
 		Risk    []Risk         `json:"risk,omitempty"`
@@ -41,6 +43,14 @@ type (
 		Have   any    `json:"have,omitempty"`
 		Unset  bool   `json:"unset,omitempty"`
 		Secret bool   `json:"secret,omitempty"` // want and have are left out
+	}
+	writerJSON struct {
+		Name  string    `json:"name,omitempty"`
+		ID    string    `json:"id"`
+		Realm string    `json:"realm"`
+		IP    string    `json:"ip,omitempty"`
+		At    time.Time `json:"at"`
+		Did   string    `json:"did"`
 	}
 	originJSON struct {
 		File   string `json:"file"`
@@ -59,9 +69,9 @@ type (
 func JSON(w io.Writer, reports []Report) error {
 	out := []reportJSON{}
 	for _, r := range reports {
-		j := reportJSON{r.Server, r.Realm, r.Commit, r.Verdict, r.Says, r.Hint, r.Objects, []changeJSON{}, ProblemsJSON(r.Problems), r.Began, r.Ended}
+		j := reportJSON{r.Server, r.Realm, r.Commit, r.Verdict, r.Says, r.Hint, r.Objects, []changeJSON{}, ProblemsJSON(r.Problems), r.Notes, r.Began, r.Ended}
 		for _, c := range r.Changes {
-			change := changeJSON{c.Op, c.Cause, c.Address, c.From, origin(c.origin()), nil, c.Risk, c.Outcome, c.Says}
+			change := changeJSON{c.Op, c.Cause, c.Address, c.From, writer(c.By), origin(c.origin()), nil, c.Risk, c.Outcome, c.Says}
 			for _, d := range c.Diffs {
 				diff := diffJSON{Path: d.Path, Cause: d.Cause, Unset: d.Unset, Secret: d.Secret}
 				if !d.Secret {
@@ -83,6 +93,14 @@ func ProblemsJSON(problems []schema.Problem) []problemJSON {
 		out = append(out, problemJSON{origin(p.Origin), p.What, p.Hint, p.Warning})
 	}
 	return out
+}
+
+func writer(w Writer) *writerJSON {
+	if w.ID == "" {
+		return nil
+	}
+	j := writerJSON(w)
+	return &j
 }
 
 func origin(o schema.Origin) *originJSON {

@@ -19,6 +19,9 @@ func Markdown(w io.Writer, reports []Report) error {
 		for _, p := range r.Problems {
 			fmt.Fprintf(&b, "- %s %s\n", code(p.Origin.String()), escapeMarkdown(strings.TrimPrefix(p.String(), p.Origin.String()+": ")))
 		}
+		for _, note := range r.Notes {
+			fmt.Fprintf(&b, "%s\n\n", escapeMarkdown(note))
+		}
 		if len(r.Changes) > 0 {
 			b.WriteString("| | object | fields | cause | risk | outcome |\n|---|---|---|---|---|---|\n")
 		}
@@ -33,13 +36,21 @@ func Markdown(w io.Writer, reports []Report) error {
 			if c.Op == Create {
 				fields = nil
 			}
-			fmt.Fprintf(&b, "| %s | %s | %s | %s | %s | %s |\n", c.Op, code(string(c.Address)), strings.Join(fields, ", "), c.Cause,
+			fmt.Fprintf(&b, "| %s | %s | %s | %s | %s | %s |\n", c.Op, code(string(c.Address)), strings.Join(fields, ", "), cause(c),
 				strings.Join(risks, ", "), outcome(c))
 		}
 		b.WriteString("\n")
 	}
 	_, err := io.WriteString(w, b.String())
 	return err
+}
+
+// cause is why a change is needed, and who made it so.
+func cause(c Change) string {
+	if c.By.ID == "" {
+		return string(c.Cause)
+	}
+	return fmt.Sprintf("%s by %s, %s", c.Cause, code(c.By.who()), c.By.At.UTC().Format(when))
 }
 
 // outcome is how a change ended, and why, or what a reader of the plan should know.

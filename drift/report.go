@@ -67,8 +67,19 @@ type Change struct {
 	Diffs      []Diff // what differs, by path; all that is declared where the object is to be made, nothing where it goes
 	Risk       []Risk
 	Outcome    Outcome
+	By         Writer // who made the server differ; zero where that isn't known
 	Says       string // why it failed or was skipped, or a hint for the plan
 	Lacks      string // the role whose lack was why it failed
+}
+
+// Writer is who wrote an object last, as the server recorded it.
+type Writer struct {
+	Name  string // the user's, or that of the client that signed in by itself; "" where the server doesn't tell
+	ID    string // the user's, or that of the client's service account
+	Realm string // where they signed in
+	IP    string
+	At    time.Time
+	Did   string // create, update, delete or action
 }
 
 // Diff is one field that differs. Want nil with Unset means that the field, or map key, goes.
@@ -105,5 +116,6 @@ type Report struct {
 	Objects                           int    // how many are declared
 	Changes                           []Change
 	Problems                          []schema.Problem
+	Notes                             []string // what a reader should know beside that, and a commit's status needn't say
 	Began, Ended                      time.Time
 }

@@ -41,9 +41,14 @@ func drifts(c Change) bool {
 	return c.Outcome != Done && (c.Cause == FromDrift || c.Cause == FromBoth)
 }
 
-// SayDrift names what drifted: 2 drifted: clients/portal (redirectUris), roles/auditor (gone).
+// SayDrift names what drifted, and who did it: 2 drifted: clients/portal (redirectUris), roles/auditor (gone); by admin.
 func SayDrift(changes []Change) string {
-	return Sentence(fmt.Sprintf("%d drifted: %s", len(changes), names(changes)))
+	by := []rune(Sentence(sayWriters(changes)))
+	what := []rune(Sentence(fmt.Sprintf("%d drifted: %s", len(changes), names(changes))))
+	if len(by) > 0 && len(what)+len(by) > Longest {
+		what = append(what[:Longest-1-len(by)], '…')
+	}
+	return string(what) + string(by)
 }
 
 // SayChanges counts changes by what they do and names the first: create 3, update 1, delete 2: clients/portal (redirectUris), …

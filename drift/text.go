@@ -27,6 +27,9 @@ func Text(w io.Writer, r Report, paint Paint) error {
 		t.change(c)
 	}
 	t.problems(r.Problems)
+	for _, note := range r.Notes {
+		t.line("%s %s", t.paint("hint", "note:"), Escape(note))
+	}
 	t.tail(r)
 	_, err := io.WriteString(w, t.String())
 	return err
@@ -87,6 +90,9 @@ func (t *text) change(c Change) {
 		head += " (was " + Escape(string(c.From)) + ")"
 	}
 	notes := []string{string(c.Cause)}
+	if by := c.By.String(); by != "" {
+		notes = append(notes, Escape(by))
+	}
 	if c.Outcome != "" {
 		notes = append(notes, string(c.Outcome))
 	}

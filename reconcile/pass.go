@@ -109,6 +109,7 @@ func (w *work) run(ctx context.Context) error {
 		return err
 	}
 	changes, err := w.decide()
+	w.attribute(ctx, changes)
 	w.report.Changes = changes
 	if err != nil || w.Mode != Apply {
 		return err

@@ -15,17 +15,33 @@ import (
 // Admin is a test's own way to the admin API: for edits by hand and for looking independently of the product. What it
 // sends isn't among the Requests of a Server. It is not safe for parallel use.
 type Admin struct {
-	t       testing.TB
-	server  *Server
+	t      testing.TB
+	server *Server
+	account
 	token   string
 	expires time.Time
 }
+
+// account is who signs in, by password through a client or, without a user, as the client.
+type account struct{ realm, client, secret, user, password string }
 
 // adminAgent tells the requests of Admin in the access log.
 const adminAgent = "keycloaktest"
 
 // Admin is signed in as the server's administrator.
-func (s *Server) Admin(t testing.TB) *Admin { return &Admin{t: t, server: s} }
+func (s *Server) Admin(t testing.TB) *Admin {
+	return &Admin{t: t, server: s, account: account{realm: "master", client: "admin-cli", user: s.User, password: s.Password}}
+}
+
+// As is signed in to a realm as a user of it, through one of its public clients.
+func (a *Admin) As(realm, client, user, password string) *Admin {
+	return &Admin{t: a.t, server: a.server, account: account{realm: realm, client: client, user: user, password: password}}
+}
+
+// AsClient is signed in to a realm as the service account of a client.
+func (a *Admin) AsClient(realm, client, secret string) *Admin {
+	return &Admin{t: a.t, server: a.server, account: account{realm: realm, client: client, secret: secret}}
+}
 
 // Get is what a GET of the path (/admin/realms/acme) answers, decoded. Anything but a 200 ends the test.
 func (a *Admin) Get(path string) any {
@@ -122,9 +138,11 @@ func (a *Admin) signIn() {
 	if time.Now().Before(a.expires) {
 		return
 	}
-	response, err := http.PostForm(a.server.URL+"/realms/master/protocol/openid-connect/token", url.Values{
-		"grant_type": {"password"}, "client_id": {"admin-cli"}, "username": {a.server.User}, "password": {a.server.Password},
-	})
+	form := url.Values{"grant_type": {"password"}, "client_id": {a.client}, "username": {a.user}, "password": {a.password}}
+	if a.user == "" {
+		form = url.Values{"grant_type": {"client_credentials"}, "client_id": {a.client}, "client_secret": {a.secret}}
+	}
+	response, err := http.PostForm(a.server.URL+"/realms/"+url.PathEscape(a.realm)+"/protocol/openid-connect/token", form)
 	if err != nil {
 		a.t.Fatalf("sign in: %v", err)
 	}
