@@ -30,7 +30,7 @@ func Load(fsys fs.FS, o Options) Declared {
 }
 
 func load(fsys fs.FS, o Options, d *definitions) Declared {
-	l := &loader{fsys: fsys, options: o, definitions: d, realms: map[RealmRef]*Realm{}, settled: map[RealmRef]map[string]Origin{}}
+	l := &loader{fsys: fsys, options: o, definitions: d, realms: map[RealmRef]*Realm{}, deployments: map[string]*Deployment{}, settled: map[RealmRef]map[string]Origin{}}
 	for _, f := range l.files() {
 		for _, doc := range l.read(f) {
 			l.document(doc)
@@ -38,7 +38,7 @@ func load(fsys fs.FS, o Options, d *definitions) Declared {
 	}
 	l.hollow()
 	l.lookAlikes()
-	return Declared{Realms: l.realms, Problems: SortProblems(l.problems), Facts: d.facts, Kinds: d.kinds}
+	return Declared{Realms: l.realms, Deployments: l.deployments, Problems: SortProblems(l.problems), Facts: d.facts, Kinds: d.kinds}
 }
 
 type loader struct {
@@ -46,6 +46,7 @@ type loader struct {
 	options     Options
 	definitions *definitions
 	realms      map[RealmRef]*Realm
+	deployments map[string]*Deployment
 	settled     map[RealmRef]map[string]Origin // where the settings of each realm are declared
 	problems    []Problem
 }

@@ -134,6 +134,11 @@ func shown(t *testing.T, d Declared) string {
 			}
 		}
 	}
+	for _, name := range sortedKeys(d.Deployments) {
+		if len(BlockingDeployment(d.Problems, name)) == 0 {
+			b.WriteString("deployment " + name + " " + shownJSON(t, d.Deployments[name]) + "\n")
+		}
+	}
 	return b.String()
 }
 

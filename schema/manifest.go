@@ -209,28 +209,6 @@ func (l *loader) representation(doc document, root ast.Expr, name string, named 
 	w.finish(realm)
 }
 
-// deploymentManifest checks a document of kind Deployment. Nothing is made of it yet.
-func (l *loader) deploymentManifest(doc document, root *ast.StructLit) {
-	top := doc.members(root)
-	start := doc.at(root, Origin{File: doc.name, Line: 1, Column: 1})
-	name, _ := text(below(doc, top, "metadata"), "name")
-	w := l.walker(doc, RealmRef{}, false)
-	w.realm, w.deployment = nil, name
-	if name == "" {
-		w.problem(doc.origin(top, "metadata", start), "write metadata: {name: the deployment's name}", "metadata.name is missing: it names the deployment")
-	}
-	spec := below(doc, top, "spec")
-	if _, ok := spec["platform"]; !ok {
-		w.problem(doc.origin(top, "spec", start), "write local, kubernetes or aws", "spec.platform is missing")
-	}
-	_, version := spec["version"]
-	if _, image := spec["image"]; !version && !image {
-		w.problem(doc.origin(top, "spec", start), "write the version of Keycloak, such as 26.7.3", "spec.version is missing")
-	}
-	o := Object{Origins: map[string]Origin{}, Inputs: map[string]bool{}}
-	w.envelope(&o, "DeploymentManifest", root)
-}
-
 // envelope reads what stands around a realm or deployment.
 func (w *walker) envelope(o *Object, definition string, root *ast.StructLit) map[string]any {
 	f := w.definitions.forms["#"+definition]
@@ -291,18 +269,27 @@ func (w *walker) settings(r *Realm, spec map[string]any, o Object, start Origin)
 			}
 		}
 	}
-	if suspend, ok := spec["suspend"].(map[string]any); ok {
-		r.Suspend = &Suspend{}
+	if r.Suspend = w.suspension(spec, o, at); r.Suspend != nil {
 		w.origins["suspend"] = at("suspend")
-		r.Suspend.Reason, _ = suspend["reason"].(string)
-		if until, ok := suspend["until"].(string); ok {
-			t, err := time.Parse(time.RFC3339, until)
-			if err != nil {
-				w.problem(at("suspend.until"), "write it as 2026-12-01T08:00:00Z", "spec.suspend.until: %s is not a time", w.quote(&o, "spec.suspend.until", until))
-			}
-			r.Suspend.Until = t
-		}
 	}
+}
+
+// suspension is what spec.suspend says, nil where it says nothing.
+func (w *walker) suspension(spec map[string]any, o Object, at func(string) Origin) *Suspend {
+	suspend, ok := spec["suspend"].(map[string]any)
+	if !ok {
+		return nil
+	}
+	s := &Suspend{}
+	s.Reason, _ = suspend["reason"].(string)
+	if until, ok := suspend["until"].(string); ok {
+		t, err := time.Parse(time.RFC3339, until)
+		if err != nil {
+			w.problem(at("suspend.until"), "write it as 2026-12-01T08:00:00Z", "spec.suspend.until: %s is not a time", w.quote(&o, "spec.suspend.until", until))
+		}
+		s.Until = t
+	}
+	return s
 }
 
 var share = regexp.MustCompile(`^([0-9]{1,9})(%?)$`)

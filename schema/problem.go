@@ -72,6 +72,17 @@ func (p Problem) Blocks(r RealmRef) bool {
 	return p.Realm == nil || *p.Realm == r
 }
 
+// BlockingDeployment is the problems that hold back what is declared for the deployment of that name.
+func BlockingDeployment(problems []Problem, name string) []Problem {
+	var blocking []Problem
+	for _, p := range problems {
+		if !p.Warning && (p.Deployment == name || p.Deployment == "" && p.Realm == nil) {
+			blocking = append(blocking, p)
+		}
+	}
+	return blocking
+}
+
 // Blocking is the problems that hold back what is declared for the realm.
 func Blocking(problems []Problem, r RealmRef) []Problem {
 	var blocking []Problem

@@ -190,8 +190,9 @@ type Suspend struct {
 
 // Declared is what the manifests of one commit ask for.
 type Declared struct {
-	Realms   map[RealmRef]*Realm
-	Problems []Problem
-	Facts    Facts           // how the fields of the definitions that were used behave
-	Kinds    map[string]Kind // by name
+	Realms      map[RealmRef]*Realm
+	Deployments map[string]*Deployment // by name
+	Problems    []Problem
+	Facts       Facts           // how the fields of the definitions that were used behave
+	Kinds       map[string]Kind // by name
 }

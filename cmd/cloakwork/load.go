@@ -115,6 +115,9 @@ func placed(d schema.Declared, prefix string) schema.Declared {
 			r.State[address] = object
 		}
 	}
+	for _, deployment := range d.Deployments {
+		deployment.Origin = put(deployment.Origin)
+	}
 	for i, p := range d.Problems {
 		d.Problems[i].Origin = put(p.Origin)
 	}
