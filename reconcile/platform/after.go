@@ -1,0 +1,125 @@
+package platform
+
+import (
+	"cmp"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/cloakwork/cloakwork/drift"
+	"github.com/cloakwork/cloakwork/schema"
+)
+
+// After is what a step makes of a deployment where nothing goes wrong: what each verb means, in code. Plans are foretold by
+// it, and drivers are held to it.
+func After(d schema.Deployment, seen Seen, s drift.Step) Seen {
+	after := seen
+	after.Nodes, after.Regions = slices.Clone(seen.Nodes), slices.Clone(seen.Regions)
+	after.Move = Move{Step: s, State: Done, At: seen.Record.At}
+	for _, r := range d.Regions {
+		if _, ok := after.Region(r.Name); !ok {
+			after.Regions = append(after.Regions, Region{Name: r.Name, View: d.Regions[0].Name})
+		}
+	}
+	slices.SortFunc(after.Regions, func(a, b Region) int { return cmp.Compare(a.Name, b.Name) })
+	switch s.Verb {
+	case drift.Prepare:
+		after.Fit = foretell(d, seen, s)
+	case drift.Dump:
+		after.Dumped = s.Epoch
+	case drift.Remove:
+		after.Nodes = slices.DeleteFunc(after.Nodes, func(n Node) bool { return n.Name == s.Node })
+	case drift.Add:
+		if _, ok := after.Node(s.Node); !ok {
+			after.Nodes = append(after.Nodes, Node{Name: s.Node, Region: s.Region})
+			slices.SortFunc(after.Nodes, func(a, b Node) int { return cmp.Compare(a.Name, b.Name) })
+		}
+	case drift.Fence:
+		after.region(s, func(r *Region) { r.Role, r.Streaming, r.Synchronous = Fenced, false, false })
+	case drift.Promote:
+		after.region(s, func(r *Region) { r.Role, r.Streaming, r.Synchronous, r.Lag = Primary, false, false, 0 })
+	case drift.Follow:
+		after.region(s, func(r *Region) {
+			r.Role, r.Streaming, r.Synchronous, r.Lag = Standby, true, d.DB.Replication == "synchronous", 0
+		})
+	case drift.Gate:
+		after.region(s, func(r *Region) { r.Gated = true })
+	case drift.Open:
+		after.region(s, func(r *Region) { r.Gated = false })
+	}
+	for i := range after.Nodes {
+		n := &after.Nodes[i]
+		switch {
+		case s.Verb == drift.Stop && n.Region == s.Region:
+			n.Stopped, n.Ready, n.In, n.Why = true, false, false, ""
+		case n.Name != s.Node:
+		case s.Verb == drift.Drain:
+			n.In = false
+		case s.Verb == drift.Admit:
+			n.In = true
+		case s.Verb == drift.Start:
+			n.Stopped, n.Ready, n.In, n.Why = false, true, false, ""
+		case s.Verb == drift.Replace, s.Verb == drift.Add:
+			n.Revision, n.Version, n.In, n.Ready, n.Why = s.Revision, seen.version(d, s.Revision), false, !n.Stopped, ""
+		}
+	}
+	for i := range after.Nodes {
+		n := &after.Nodes[i]
+		if n.View = 0; n.Ready {
+			n.View = after.Cluster(n.Region)
+		}
+	}
+	return after
+}
+
+func (s Seen) region(step drift.Step, change func(*Region)) {
+	for i := range s.Regions {
+		if r := &s.Regions[i]; r.Name == step.Region {
+			if change(r); step.Verb == drift.Fence || step.Verb == drift.Promote || step.Verb == drift.Follow {
+				r.Epoch = step.Epoch
+			}
+		}
+	}
+}
+
+// version is that of a revision which d declares, the Record names or a node runs.
+func (s Seen) version(d schema.Deployment, revision string) string {
+	for _, r := range []Release{ReleaseOf(d), s.Record.To, s.Record.Good} {
+		if r.Revision == revision {
+			return r.Version
+		}
+	}
+	for _, n := range s.Nodes {
+		if n.Revision == revision {
+			return n.Version
+		}
+	}
+	return ""
+}
+
+// foretell says what Prepare is likely to find: patches of one minor version may serve side by side, but not backwards.
+func foretell(d schema.Deployment, seen Seen, s drift.Step) Fit {
+	fit := Fit{Revision: s.Revision, Epoch: s.Epoch, Verdict: Compatible}
+	to := seen.version(d, s.Revision)
+	for _, n := range seen.Nodes {
+		if !slices.Contains(fit.From, n.Revision) {
+			fit.From = append(fit.From, n.Revision)
+		}
+		if n.Revision != s.Revision && (Minor(n.Version) != Minor(to) || Patch(n.Version) > Patch(to)) {
+			fit.Verdict, fit.Says = Incompatible, n.Version+" and "+to+" can't serve side by side"
+		}
+	}
+	return fit
+}
+
+// Minor is the minor version of Keycloak that a version belongs to: 26.7 for 26.7.3.
+func Minor(version string) string { return version[:max(0, strings.LastIndexByte(version, '.'))] }
+
+// Patch is the last number of a version: 3 for 26.7.3.
+func Patch(version string) int {
+	n, err := strconv.Atoi(version[strings.LastIndexByte(version, '.')+1:])
+	if err != nil {
+		return 0 // of an image whose version nobody knows
+	}
+	return n
+}

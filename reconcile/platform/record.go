@@ -1,0 +1,65 @@
+package platform
+
+import (
+	"time"
+
+	"github.com/cloakwork/cloakwork/drift"
+	"github.com/cloakwork/cloakwork/schema"
+)
+
+// Lifecycle is how a deployment is doing, as a whole. The zero value is that of a deployment that was never seen.
+type Lifecycle string
+
+// The lifecycles.
+const (
+	Running  Lifecycle = "RUNNING"
+	Starting Lifecycle = "STARTING" // moves are in progress, and what nodes are brought to is frozen
+	Error    Lifecycle = "ERROR"    // a move stopped; what serves goes on serving
+)
+
+// Record is what must outlive every process. It is comparable, and the same after a way through JSON.
+type Record struct {
+	Lifecycle Lifecycle `json:"lifecycle,omitempty"`
+	Epoch     int64     `json:"epoch"`              // rises with every Save
+	Active    string    `json:"active,omitempty"`   // the region that serves
+	Override  string    `json:"override,omitempty"` // the region that a person made the active one, against what is declared
+	Declared  string    `json:"declared,omitempty"` // the active region that was declared when Override was set
+
+	To    Release    `json:"to"`              // what the nodes are brought to
+	Good  Release    `json:"good"`            // what all of them last ran and were admitted with
+	Began int64      `json:"began,omitempty"` // the epoch at which the move to To began or was resumed
+	How   How        `json:"how,omitempty"`   // "" until it is decided
+	Back  bool       `json:"back,omitempty"`  // the move failed, and Fault's node is brought back to Good
+	Step  drift.Step `json:"step"`            // the last step of the move; zero where there is none
+	At    time.Time  `json:"at,omitzero"`     // when it was begun, UTC
+	Fault Fault      `json:"fault"`           // why the move stopped
+}
+
+// Release is one revision of what nodes run.
+type Release struct {
+	Revision string `json:"revision,omitempty"`
+	Version  string `json:"version,omitempty"` // 26.7.3; "" where only an image is known
+	Image    string `json:"image,omitempty"`
+	Explicit string `json:"explicit,omitempty"` // update.revision
+}
+
+// ReleaseOf is what the nodes of a deployment shall run.
+func ReleaseOf(d schema.Deployment) Release {
+	return Release{Revision: d.Revision, Version: d.Version, Image: d.Image, Explicit: d.Update.Revision}
+}
+
+// How nodes are brought to another release.
+type How string
+
+// The ways.
+const (
+	Roll     How = "roll"     // one after the other
+	Recreate How = "recreate" // all stop before any starts anew
+)
+
+// Fault is why a move stopped.
+type Fault struct {
+	Step drift.Step `json:"step"`          // that failed; without a verb where none did
+	Why  string     `json:"why,omitempty"` // without secrets
+	Log  string     `json:"log,omitempty"` // the last lines of the node's log, without secrets
+}
