@@ -121,10 +121,7 @@ func (w *work) run(ctx context.Context) error {
 		} else {
 			w.begin(todo...)
 		}
-		if err := w.apply(ctx, todo); err != nil {
-			return w.handOver(ctx, err)
-		}
-		if err := w.again(ctx); err != nil {
+		if err := w.settle(ctx, todo); err != nil {
 			return w.handOver(ctx, err)
 		}
 	}
@@ -315,6 +312,43 @@ func (w *work) todo(changes []drift.Change) []drift.Change {
 	return slices.DeleteFunc(slices.Clone(changes), func(c drift.Change) bool { return c.Outcome != "" || w.reported(c) })
 }
 
+// settle makes the changes and looks again: what still differs failed to converge. What a write has moved elsewhere is put
+// right once more: a new Kerberos federation switches on what stands for it in the browser flow.
+func (w *work) settle(ctx context.Context, todo []drift.Change) error {
+	err := w.apply(ctx, todo)
+	w.note(todo)
+	if err != nil {
+		return err
+	}
+	left, err := w.again(ctx)
+	if err == nil && stirred(left, todo) {
+		err = w.apply(ctx, left)
+		w.report.Changes = append(w.report.Changes, left...)
+		if err == nil {
+			left, err = w.again(ctx)
+		}
+	}
+	if err != nil || len(left) == 0 {
+		return err
+	}
+	return cmp.Or(w.unmoved(ctx), fmt.Errorf("failed to converge: %s", drift.SayChanges(left)))
+}
+
+// stirred tells whether all that is left differs in fields in which nothing differed when the changes were made out.
+func stirred(left, changes []drift.Change) bool {
+	for _, l := range left {
+		if l.Op != drift.Update {
+			return false
+		}
+		for _, c := range changes {
+			if c.Address == l.Address && (c.Op != drift.Update || slices.ContainsFunc(c.Fields(), func(path string) bool { return slices.Contains(l.Fields(), path) })) {
+				return false
+			}
+		}
+	}
+	return len(left) > 0
+}
+
 // apply makes the changes. What it is about to create it owns first, so that a crash leaves nothing behind that is nobody's.
 func (w *work) apply(ctx context.Context, todo []drift.Change) error {
 	if err := w.unmoved(ctx); err != nil {
@@ -327,9 +361,7 @@ func (w *work) apply(ctx context.Context, todo []drift.Change) error {
 			return err
 		}
 	}
-	err := w.realm.Apply(ctx, w.live, todo, w.unmoved)
-	w.note(todo)
-	return err
+	return w.realm.Apply(ctx, w.live, todo, w.unmoved)
 }
 
 // note brings the outcomes into the report.
@@ -343,12 +375,12 @@ func (w *work) note(done []drift.Change) {
 	}
 }
 
-// again looks a second time: what still differs failed to converge.
-func (w *work) again(ctx context.Context) error {
+// again looks once more, and lists what still differs.
+func (w *work) again(ctx context.Context) ([]drift.Change, error) {
 	ledger := w.ledger
 	live, err := w.realm.Observe(ctx, w.Want, w.Source)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	w.live, w.ledger = live, ledger
 	base := schema.State{}
@@ -360,15 +392,11 @@ func (w *work) again(ctx context.Context) error {
 	}
 	w.base = base
 	if err := unfinished(w.report.Changes); err != nil {
-		return err
+		return nil, err
 	}
 	changes := w.apart(w.compare())
 	for i := range changes {
 		w.withhold(&changes[i])
 	}
-	left := w.todo(changes)
-	if len(left) > 0 {
-		return cmp.Or(w.unmoved(ctx), fmt.Errorf("failed to converge: %s", drift.SayChanges(left)))
-	}
-	return nil
+	return w.todo(changes), nil
 }

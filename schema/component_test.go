@@ -59,6 +59,26 @@ components:
 	}
 }
 
+// Keycloak masks what a provider calls a secret, and keys of an authenticator that it doesn't know, whatever these are to us.
+func TestAsterisksInThePlaceOfASecretAreLeftAloneInExportsAndAProblemInManifests(t *testing.T) {
+	fields := "authenticatorConfig: [{alias: a, config: {known: x, other: '**********'}}], components: {s: [{name: c, providerId: p, config: {a: ['**********'], b: [x]}}]}"
+	d := Load(fstest.MapFS{"a.yaml": {Data: []byte("{realm: acme, " + fields + "}")}}, Options{Server: "eu"})
+	for _, p := range d.Problems {
+		if !p.Warning || !strings.HasSuffix(p.What, " is asterisks, as exports show it in place of the secret; it is left alone") {
+			t.Errorf("says %q", p)
+		}
+	}
+	r := d.Realms[RealmRef{"eu", "acme"}]
+	got := map[string]any{"a": r.State["authenticatorConfig/a"].Fields["config"], "c": r.State["components/s:p:c"].Fields["config"]}
+	if diff := cmp.Diff(map[string]any{"a": map[string]any{"known": "x"}, "c": map[string]any{"b": []any{"x"}}}, got); diff != "" || len(d.Problems) != 2 {
+		t.Errorf("%d problems, and declared is (-want +got):\n%s", len(d.Problems), diff)
+	}
+	d = Load(fstest.MapFS{"a.yaml": {Data: []byte("{apiVersion: cloakwork.dev/v1alpha1, kind: Realm, metadata: {name: acme}, spec: {server: eu, realm: {" + fields + "}}}")}}, Options{})
+	if len(d.Problems) != 2 || d.Problems[0].Warning || d.Problems[1].Warning {
+		t.Errorf("in a manifest: %q", d.Problems)
+	}
+}
+
 func TestAsterisksInAListAreNoSecret(t *testing.T) {
 	d := Load(fstest.MapFS{"a.yaml": {Data: []byte("realm: acme\ncomponents: {s: [{name: corp, providerId: ldap, config: {bindCredential: ['**********']}}]}\n")}}, Options{Server: "eu"})
 	if len(d.Problems) != 1 || !d.Problems[0].Warning || !strings.Contains(d.Problems[0].What, "config.bindCredential[0] is asterisks") {

@@ -71,7 +71,7 @@ func (w *walker) elements(o *Object, f *field, n *ast.ListLit, path, label strin
 	for i, e := range n.Elts {
 		if v, ok := w.value(o, elem, e, path, index(label, i), w.document.at(e, at)); ok {
 			list = append(list, v)
-		} else if f.fact.Secret {
+		} else if text, _, _ := w.scalarText(e); f.fact.Secret || text == mask {
 			return nil, false
 		}
 	}
@@ -111,7 +111,7 @@ func (w *walker) scalar(o *Object, f *field, n ast.Expr, path, label string, at 
 			o.Inputs[path] = true
 			w.places[label] = place{input: input}
 		}
-		if f.fact.Secret && masked.MatchString(s) {
+		if s == mask || f.fact.Secret && masked.MatchString(s) {
 			return w.masked(label, at)
 		}
 	} else {
@@ -138,6 +138,9 @@ func (w *walker) names(path string) bool {
 	}
 	return !strings.HasPrefix(path, "spec.")
 }
+
+// mask stands in the place of a secret in what Keycloak gives out, also where it alone knows that a value is one.
+const mask = "**********"
 
 var masked = regexp.MustCompile(`^\*{4,}$`)
 

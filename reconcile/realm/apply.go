@@ -56,6 +56,9 @@ type application struct {
 
 	changes  []drift.Change // all of the pass
 	policies sync.Mutex     // of two PUTs of one document at a time one is lost
+
+	everybody   sync.Mutex
+	ofEverybody []any // the actions that are required of every new user; nil until somebody asks
 }
 
 // renamed lets the ids of a subtree be found under its new address.

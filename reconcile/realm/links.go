@@ -63,7 +63,7 @@ func targetsAt(kind string, at []string, names []any) []schema.Address {
 		case kind == "users":
 			targets = append(targets, schema.Join(schema.RealmAddress, "clients", name))
 		case strings.HasSuffix(kind, "ClientScopes"):
-			targets = append(targets, schema.Join(schema.RealmAddress, "clientScopes", name))
+			targets = append(targets, scopeAt(name))
 		case kind == "clientRoles" || len(at) == 3: // clientRoles.CLIENT, composites.client.CLIENT, scopeMappings.client.CLIENT
 			client := schema.Join(schema.RealmAddress, "clients", at[len(at)-1])
 			targets = append(targets, schema.Join(client, "roles", name))
@@ -72,6 +72,10 @@ func targetsAt(kind string, at []string, names []any) []schema.Address {
 		}
 	}
 	return targets
+}
+
+func scopeAt(name string) schema.Address {
+	return schema.Join(schema.RealmAddress, "clientScopes", name)
 }
 
 // byPath tells whether links name groups, by their paths.
@@ -235,7 +239,7 @@ func (a *application) link(ctx context.Context, c *drift.Change) (linking, error
 		if err != nil {
 			return l, err
 		}
-		l.add, l.remove = difference(l.add, have), difference(have, l.add)
+		l.add, l.remove = difference(l.add, have), difference(have, append(l.add, scopeAt(serviceAccountScope)))
 		return l, nil
 	}
 	for _, d := range c.Diffs {
@@ -252,7 +256,7 @@ func difference[T comparable](a, b []T) []T {
 	return slices.DeleteFunc(slices.Clone(a), func(x T) bool { return slices.Contains(b, x) })
 }
 
-// currentLinks are the links that an owner has now, but for the scope that Keycloak adds at every PUT.
+// currentLinks are the links that an owner has now.
 func (a *application) currentLinks(ctx context.Context, links schema.Address, kind Kind) ([]schema.Address, error) {
 	path, err := a.ownerPath(ctx, links)
 	if err != nil {
@@ -267,7 +271,6 @@ func (a *application) currentLinks(ctx context.Context, links schema.Address, ki
 	if err != nil {
 		return nil, err
 	}
-	names = slices.DeleteFunc(names, func(v any) bool { return v == "service_account" })
 	return targetsAt(kind.Name, []string{kind.Name}, names), nil
 }
 

@@ -48,7 +48,7 @@ const page = 100
 // Observe reads the realm, or what an account may see of it. What costs a request a collection is read as a whole; what
 // costs one an object, only where something declared, owned by the source or referred to asks for it.
 func (r *Realm) Observe(ctx context.Context, want *schema.Realm, source string) (Live, error) {
-	o := observation{Realm: r, source: source, live: Live{State: schema.State{}, Ledgers: map[string]Ledger{}, Ambiguous: map[schema.Address]bool{}}}
+	o := observation{Realm: r, want: want.State, source: source, live: Live{State: schema.State{}, Ledgers: map[string]Ledger{}, Ambiguous: map[schema.Address]bool{}}}
 	if exists, err := o.realm(ctx); err != nil || !exists {
 		return o.live, err
 	}
@@ -149,6 +149,7 @@ func (n needed) former(want schema.State, a, former schema.Address) {
 
 type observation struct {
 	*Realm
+	want   schema.State
 	source string // whose ledger must be readable
 	mu     sync.Mutex
 	live   Live
@@ -222,8 +223,9 @@ func (o *observation) clients(ctx context.Context) error {
 		o.mappers(a, c)
 		for _, links := range []string{"defaultClientScopes", "optionalClientScopes"} {
 			scopes, _ := c[links].([]any)
-			if c["serviceAccountsEnabled"] == true { // Keycloak adds it at every PUT
-				scopes = slices.DeleteFunc(scopes, func(v any) bool { return v == "service_account" })
+			declared, _ := o.want[schema.Join(a, links)].Fields[links].([]any)
+			if c["serviceAccountsEnabled"] == true && !slices.Contains(declared, any(serviceAccountScope)) {
+				scopes = slices.DeleteFunc(scopes, func(v any) bool { return v == serviceAccountScope })
 			}
 			o.put(schema.Join(a, links), "", map[string]any{links: scopes})
 		}
@@ -231,6 +233,10 @@ func (o *observation) clients(ctx context.Context) error {
 	}
 	return nil
 }
+
+// serviceAccountScope is what Keycloak adds to a client with a service account at every PUT; it counts only where it is declared,
+// as exports do.
+const serviceAccountScope = "service_account"
 
 // mappers puts the protocol mappers in the body of their client or scope, which is where they are as they were sent:
 // /protocol-mappers/models shows what they amount to (26.7.3).

@@ -293,7 +293,10 @@ func (a *application) user(ctx context.Context, c *drift.Change) error {
 func (a *application) createUser(ctx context.Context, c *drift.Change) error {
 	name := c.Address.Name()
 	if !strings.HasPrefix(name, serviceAccount) {
-		return a.create(ctx, kinds[row("users")], c.Want)
+		if err := a.create(ctx, kinds[row("users")], c.Want); err != nil {
+			return err
+		}
+		return a.requireNoMore(ctx, c.Want)
 	}
 	user, err := a.findUser(ctx, name)
 	switch client := text(c.Want.Fields["serviceAccountClientId"]); {
@@ -313,6 +316,51 @@ func (a *application) createUser(ctx context.Context, c *drift.Change) error {
 		return nil
 	}
 	return a.writeUser(ctx, id, diffs)
+}
+
+// requireNoMore takes from a new user the actions that the realm requires of everybody new, where the user declares others.
+func (a *application) requireNoMore(ctx context.Context, user schema.Object) error {
+	declared, ok := user.Fields["requiredActions"].([]any)
+	if !ok {
+		return nil
+	}
+	ofEverybody, err := a.requiredOfEverybody(ctx)
+	if err != nil || len(difference(ofEverybody, declared)) == 0 {
+		return err
+	}
+	id, err := a.id(ctx, user.Address)
+	if err != nil {
+		return err
+	}
+	var made struct{ RequiredActions []any }
+	if err := a.Client.Get(ctx, a.path("users", id), nil, &made); err != nil {
+		return err
+	}
+	required := difference(made.RequiredActions, difference(ofEverybody, declared))
+	return a.writeUser(ctx, id, []drift.Diff{{Path: "requiredActions", At: []string{"requiredActions"}, Want: required}})
+}
+
+// requiredOfEverybody are the aliases of the default actions, which are looked for once.
+func (a *application) requiredOfEverybody(ctx context.Context) ([]any, error) {
+	a.everybody.Lock()
+	defer a.everybody.Unlock()
+	if a.ofEverybody != nil {
+		return a.ofEverybody, nil
+	}
+	var actions []struct {
+		Alias                  string
+		Enabled, DefaultAction bool
+	}
+	if err := a.Client.Get(ctx, a.path("authentication", "required-actions"), nil, &actions); err != nil {
+		return nil, err
+	}
+	a.ofEverybody = []any{}
+	for _, action := range actions {
+		if action.Enabled && action.DefaultAction {
+			a.ofEverybody = append(a.ofEverybody, action.Alias)
+		}
+	}
+	return a.ofEverybody, nil
 }
 
 // writeUser puts what differs over the user as it is now: what a PUT with attributes leaves out is removed.

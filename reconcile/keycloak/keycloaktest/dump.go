@@ -16,7 +16,7 @@ func (a *Admin) Dump(realm string) map[string]any {
 	a.t.Helper()
 	base := "/admin/realms/" + url.PathEscape(realm)
 	dump := map[string]any{
-		"realm":         a.must(http.MethodPost, base+"/partial-export?exportClients=true&exportGroupsAndRoles=true", nil),
+		"realm":         a.Export(realm),
 		"clients":       a.pages(base+"/clients", "x="), // secrets in clear, which the export masks
 		"requiredCreds": a.Get(base + "/authentication/required-actions"),
 		"users":         a.dumpUsers(base),
@@ -24,6 +24,12 @@ func (a *Admin) Dump(realm string) map[string]any {
 		"workflows":     a.Get(base + "/workflows"),
 	}
 	return canonical("", dump).(map[string]any)
+}
+
+// Export is what the admin API exports of a realm: no users, and no secrets. See Server.Export for what kc.sh writes.
+func (a *Admin) Export(realm string) any {
+	a.t.Helper()
+	return a.must(http.MethodPost, "/admin/realms/"+url.PathEscape(realm)+"/partial-export?exportClients=true&exportGroupsAndRoles=true", nil)
 }
 
 func (a *Admin) dumpUsers(base string) []any {

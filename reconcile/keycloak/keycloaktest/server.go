@@ -16,6 +16,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -89,7 +90,10 @@ func Start(ctx context.Context, o Options) (*Server, error) {
 		Log:      filepath.Join(o.Dir, "server.log"),
 		dir:      o.Dir,
 	}
-	if err := s.launch(java(home, built, port, management, o)); err != nil {
+	start := java(home, built, o, "start", "--http-enabled=true", "--hostname-strict=false", "--cache=local",
+		"--http-host=127.0.0.1", "--http-port="+strconv.Itoa(port), "--http-management-port="+strconv.Itoa(management),
+		"--http-access-log-enabled=true", "--http-access-log-pattern="+accessPattern)
+	if err := s.launch(start); err != nil {
 		s.Stop()
 		return nil, fmt.Errorf("start Keycloak %s: %w", o.Version, err)
 	}
@@ -123,9 +127,9 @@ func (s *Server) Stop() error {
 	return os.RemoveAll(s.dir)
 }
 
-// java is the command of kc.sh start --optimized, without kc.sh: that resolves symbolic links, and so takes the build
-// for the home, and stands between us and the server's pid.
-func java(home, built string, port, management int, o Options) *exec.Cmd {
+// java is the command of kc.sh VERB --optimized, without kc.sh: that resolves symbolic links, and so takes the build for
+// the home, and stands between us and the server's pid.
+func java(home, built string, o Options, verb string, more ...string) *exec.Cmd {
 	args := []string{
 		"-Xms64m", "-Xmx768m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-XX:MaxMetaspaceSize=256m",
 		"-Dfile.encoding=UTF-8", "-Duser.language=en", "-Duser.country=US", "-Djava.security.egd=file:/dev/urandom",
@@ -136,13 +140,12 @@ func java(home, built string, port, management int, o Options) *exec.Cmd {
 		"-Djava.util.concurrent.ForkJoinPool.common.threadFactory=io.quarkus.bootstrap.forkjoin.QuarkusForkJoinWorkerThreadFactory",
 		"-Dpicocli.disable.closures=true",
 		"-Dkc.home.dir=" + home,
+		"-Dh2.bindAddress=127.0.0.1", // of the socket by which another process shares the database
 	}
 	args = append(args, o.JVM...)
 	args = append(args, "-cp", filepath.Join(built, "lib", "quarkus-run.jar"), "io.quarkus.bootstrap.runner.QuarkusEntryPoint",
-		"start", "--optimized", "--http-enabled=true", "--hostname-strict=false", "--cache=local",
-		"--http-host=127.0.0.1", "--http-port="+strconv.Itoa(port), "--http-management-port="+strconv.Itoa(management),
-		"--http-access-log-enabled=true", "--http-access-log-pattern="+accessPattern)
-	cmd := exec.Command("java", append(args, o.Args...)...)
+		verb, "--optimized", "--db-url=jdbc:h2:file:"+filepath.Join(home, "data", "h2", "keycloakdb")+";NON_KEYWORDS=VALUE;AUTO_SERVER=TRUE")
+	cmd := exec.Command("java", slices.Concat(args, more, o.Args)...)
 	cmd.Env = append(os.Environ(), o.Env...)
 	cmd.Dir = home
 	return cmd

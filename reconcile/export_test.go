@@ -1,0 +1,160 @@
+package reconcile_test
+
+import (
+	"context"
+	"encoding/json"
+	"log/slog"
+	"maps"
+	"net/http"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+	"testing/fstest"
+
+	"cuelang.org/go/cue/cuecontext"
+	"cuelang.org/go/encoding/yaml"
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/cloakwork/cloakwork/drift"
+	"github.com/cloakwork/cloakwork/reconcile"
+	"github.com/cloakwork/cloakwork/reconcile/keycloak/keycloaktest"
+	realms "github.com/cloakwork/cloakwork/reconcile/realm"
+	"github.com/cloakwork/cloakwork/schema"
+)
+
+// rich makes a realm that holds what every realm does, and beside it what testdata/rich.yaml names, by the server's own import.
+func (w *world) rich() {
+	w.t.Helper()
+	text, err := os.ReadFile("testdata/rich.yaml")
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	syntax, err := yaml.Extract("rich.yaml", strings.NewReplacer("REALM", w.name, "UNIQUE", w.name[len(w.name)-8:]).Replace(string(text)))
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	var more any
+	if err := cuecontext.New().BuildFile(syntax).Decode(&more); err != nil {
+		w.t.Fatal(err)
+	}
+	w.admin.Create("/admin/realms", map[string]any{"realm": w.name})
+	every := w.admin.Export(w.name)
+	w.must(http.MethodDelete, "/admin/realms/"+w.name, nil)
+	w.admin.Create("/admin/realms", united(every, more))
+}
+
+// united is a value with another laid over it: objects of a list are told apart by their names, and other lists grow.
+func united(below, above any) any {
+	switch above := above.(type) {
+	case map[string]any:
+		fields, _ := below.(map[string]any)
+		fields = maps.Clone(fields)
+		if fields == nil {
+			fields = map[string]any{}
+		}
+		for name, v := range above {
+			fields[name] = united(fields[name], v)
+		}
+		return fields
+	case []any:
+		list, _ := below.([]any)
+		list = slices.Clone(list)
+		for _, v := range above {
+			if i := slices.IndexFunc(list, func(b any) bool { return nameOf(v) != nil && nameOf(b) == nameOf(v) }); i >= 0 {
+				list[i] = united(list[i], v)
+			} else {
+				list = append(list, v)
+			}
+		}
+		return list
+	}
+	return above
+}
+
+func nameOf(v any) any {
+	object, ok := v.(map[string]any)
+	if !ok {
+		return v
+	}
+	for _, key := range []string{"clientId", "alias", "username", "name", "providerId"} {
+		if name, ok := object[key].(string); ok {
+			return name
+		}
+	}
+	return nil
+}
+
+// whole is a pass over a file as it is, with no word of ours in it.
+func (w *world) whole(mode reconcile.Mode, declared schema.Declared, version string) reconcile.Pass {
+	w.t.Helper()
+	want := declared.Realms[schema.RealmRef{Server: "eu", Realm: w.name}]
+	if want == nil {
+		w.t.Fatal("no realm declared")
+	}
+	return reconcile.Pass{Mode: mode, Client: w.client, Account: reconcile.Account{Realm: "master", ClientID: "admin-cli", User: w.server.User, Version: version},
+		Want: want, Facts: declared.Facts, Kinds: declared.Kinds, Source: w.source, Log: slog.New(slog.DiscardHandler)}
+}
+
+// A realm that kc.sh has exported is declared by the file as it is: made of it on a server that never saw the realm, it is
+// the same realm again.
+func TestAnExportAppliesUnchangedWhereNothingIsAndPlansEmptyThere(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	version, err := w.client.Version(context.Background())
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.rich()
+	exported := w.server.Export(t, w.name)
+	w.must(http.MethodDelete, "/admin/realms/"+w.name, nil)
+
+	declared := schema.Load(fstest.MapFS{"export.json": {Data: exported}}, schema.Options{Server: "eu", Version: version})
+	for _, p := range declared.Problems {
+		t.Errorf("problem: %s", p)
+	}
+	run := func(mode reconcile.Mode) drift.Report {
+		report, err := w.whole(mode, declared, version).Run(context.Background())
+		if err != nil {
+			t.Fatalf("%v\n%s", err, text(report))
+		}
+		return report
+	}
+	run(reconcile.Apply)
+	mark := w.server.Mark(t)
+	for _, mode := range []reconcile.Mode{reconcile.Plan, reconcile.Apply} {
+		if report := run(mode); len(report.Changes) > 0 || report.Verdict != drift.InSync {
+			t.Errorf("afterwards there is\n%s", text(report))
+		}
+	}
+	for _, r := range keycloaktest.Writes(w.server.RequestsSince(t, mark, w.name)) {
+		t.Errorf("the second pass sent %s", r)
+	}
+	if diff := cmp.Diff(w.portable(exported), w.portable(w.server.Export(t, w.name))); diff != "" {
+		t.Errorf("the realm made of the export differs (-exported +made):\n%s", diff)
+	}
+}
+
+// portable is an export without what is another in each realm: ids, what the server generated, our own client. What the
+// import itself leaves out or adds isn't the realm's either: the use of keys, an attribute of realm-management.
+func (w *world) portable(export []byte) map[string]any {
+	w.t.Helper()
+	var fields map[string]any
+	if err := json.Unmarshal(export, &fields); err != nil {
+		w.t.Fatal(err)
+	}
+	clients := slices.DeleteFunc(fields["clients"].([]any), func(c any) bool { return nameOf(c) == realms.LedgerClient })
+	for _, c := range clients {
+		if nameOf(c) == "realm-management" {
+			delete(in(c.(map[string]any), "attributes"), "post.logout.redirect.uris")
+		}
+	}
+	fields["clients"] = clients
+	delete(in(in(fields, "roles"), "client"), realms.LedgerClient)
+	for _, k := range in(fields, "components")["org.keycloak.keys.KeyProvider"].([]any) {
+		config := in(k.(map[string]any), "config")
+		delete(config, "secret")
+		delete(config, "keyUse")
+	}
+	return keycloaktest.Portable(w.name, fields)
+}
