@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/cloakwork/cloakwork/drift"
+	"github.com/cloakwork/cloakwork/drift/status"
 )
 
 // cli is one invocation of the program.
@@ -46,7 +47,8 @@ type flags struct {
 	repository, branch, path                string
 	gitUser, gitTokenFile, stateDir         string
 	interval                                time.Duration
-	schedule, forge, forgeTokenFile         string
+	schedule, forge, forgeURL               string
+	forgeTokenFile                          string
 	statusPrefix                            string
 	once, notes                             bool
 }
@@ -110,7 +112,7 @@ func (c *cli) prepare(cmd *cobra.Command) error {
 	}
 	for flag, allowed := range map[string][]string{
 		"output": {"text", "json", "markdown"}, "log-format": {"text", "json"}, "log-level": {"", "debug", "info", "warn", "error"},
-		"merge": {"error", "last"}, "forge": {"none", "gitea"},
+		"merge": {"error", "last"}, "forge": append([]string{"none", "auto"}, status.Kinds...),
 	} {
 		if err := oneOf(cmd.Flags(), flag, allowed); err != nil {
 			return err

@@ -50,7 +50,8 @@ func (c *cli) run() *cobra.Command {
 	f.StringVar(&c.flags.schedule, "schedule", "*/5 * * * *", "when to look for drift where a manifest names no schedule (cron)")
 	f.BoolVar(&c.flags.once, "once", false, "look once, print the reports, and end")
 	f.BoolVar(&c.flags.notes, "notes", false, "write statuses as git notes (refs/notes/cloakwork)")
-	f.StringVar(&c.flags.forge, "forge", "none", "post statuses to the repository's forge: gitea or none")
+	f.StringVar(&c.flags.forge, "forge", "none", "post statuses to the repository's forge: gitea, github, gitlab, auto (by the host's name) or none")
+	f.StringVar(&c.flags.forgeURL, "forge-url", "", "the forge's address, where it isn't the repository's host")
 	f.StringVar(&c.flags.forgeTokenFile, "forge-token-file", "", "file with the token for the forge (or CLOAKWORK_FORGE_TOKEN; default the git token)")
 	f.StringVar(&c.flags.statusPrefix, "status-prefix", "cloakwork", "beginning of the statuses' contexts, to tell environments apart")
 	f.StringVar(&c.flags.source, "source", "", "name of the source that owns what the manifests declare (default the repository and path)")
@@ -256,9 +257,9 @@ func (c *cli) mirror(repository string) (*git.Mirror, posters, error) {
 		to = append(to, &status.Poster{Forge: status.Notes{Notes: mirror}})
 	}
 	if c.flags.forge != "none" {
-		forge, err := status.FromURL(repository, c.flags.forge, forgeToken)
+		forge, err := status.Open(status.Repository{Remote: repository, Kind: c.flags.forge, URL: c.flags.forgeURL, Token: forgeToken, CA: remote.CA})
 		if err != nil {
-			return nil, nil, advise("check --repository and --forge", "%w", err)
+			return nil, nil, advise("check --repository, --forge and --forge-url", "%w", err)
 		}
 		to = append(to, &status.Poster{Forge: forge})
 	}

@@ -89,7 +89,7 @@ func (r *repository) push(subject string) string {
 
 func (r *repository) forge(token string) status.Forge {
 	r.t.Helper()
-	f, err := status.FromURL(r.url, "gitea", token)
+	f, err := status.Open(status.Repository{Remote: r.url, Kind: "gitea", Token: token})
 	if err != nil {
 		r.t.Fatal(err)
 	}
