@@ -26,7 +26,7 @@ type (
 	}
 	changeJSON struct {
 		Op      Op             `json:"op"`
-		Cause   Cause          `json:"cause"`
+		Cause   Cause          `json:"cause,omitempty"`
 		Address schema.Address `json:"address"`
 		From    schema.Address `json:"from,omitempty"`
 		By      *writerJSON    `json:"by,omitempty"`
@@ -38,7 +38,7 @@ type (
 	}
 	diffJSON struct {
 		Path   string `json:"path"`
-		Cause  Cause  `json:"cause"`
+		Cause  Cause  `json:"cause,omitempty"`
 		Want   any    `json:"want,omitempty"`
 		Have   any    `json:"have,omitempty"`
 		Unset  bool   `json:"unset,omitempty"`

@@ -105,6 +105,7 @@ const (
 	Errored     Verdict = "failed"
 	Superseded  Verdict = "superseded"
 	Suspended   Verdict = "suspended"
+	Differs     Verdict = "differs" // of a declaration that is held against another
 )
 
 // Report is what one pass found and did.

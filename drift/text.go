@@ -43,7 +43,7 @@ type text struct {
 func (t *text) line(format string, args ...any) { fmt.Fprintf(t, format+"\n", args...) }
 
 // bad verdicts are errors to whoever reads them.
-func bad(v Verdict) bool { return v == Blocked || v == Errored || v == Drifted }
+func bad(v Verdict) bool { return v == Blocked || v == Errored || v == Drifted || v == Differs }
 
 func (t *text) head(r Report) {
 	what := "good"
@@ -51,7 +51,7 @@ func (t *text) head(r Report) {
 		what = "error"
 	}
 	says := r.Says
-	if what == "error" && r.Verdict != Drifted {
+	if what == "error" && r.Verdict != Drifted && r.Verdict != Differs {
 		says = "" // it stands below, where people look for it
 	} else {
 		says = ": " + says
@@ -89,7 +89,10 @@ func (t *text) change(c Change) {
 	if c.Op == Rename {
 		head += " (was " + Escape(string(c.From)) + ")"
 	}
-	notes := []string{string(c.Cause)}
+	var notes []string
+	if c.Cause != "" { // between two declarations there is none
+		notes = append(notes, string(c.Cause))
+	}
 	if by := c.By.String(); by != "" {
 		notes = append(notes, Escape(by))
 	}
@@ -192,7 +195,11 @@ func readable(v any) string {
 
 func (t *text) problems(problems []schema.Problem) {
 	for _, p := range problems {
-		t.line("%s", t.paint("error", Escape(p.String())))
+		what := "error"
+		if p.Warning {
+			what = "hint"
+		}
+		t.line("%s", t.paint(what, Escape(p.String())))
 	}
 }
 
@@ -213,6 +220,9 @@ func (c Change) origin() schema.Origin {
 		if o, ok := c.Want.Origins[c.Diffs[0].Path]; ok {
 			return o
 		}
+	}
+	if c.Op == Delete && c.Cause == "" { // it is declared elsewhere
+		return c.Have.Origin
 	}
 	return c.Want.Origin
 }

@@ -161,7 +161,8 @@ func bounds(f *form) string {
 	return strings.Join(found, " and ")
 }
 
-// exact makes whole numbers ints, which CUE tells from floats, and leaves out the keys of maps that shall not be there.
+// exact makes whole numbers ints, which CUE tells from floats, and leaves out what says no value: the keys of maps that
+// shall not be there, the objects that go, references as they are written.
 func exact(v any) any {
 	switch v := v.(type) {
 	case float64:
@@ -169,19 +170,27 @@ func exact(v any) any {
 			return int64(v)
 		}
 	case []any:
-		list := make([]any, len(v))
-		for i, e := range v {
-			list[i] = exact(e)
+		list := make([]any, 0, len(v))
+		for _, e := range v {
+			if !valueless(e) {
+				list = append(list, exact(e))
+			}
 		}
 		return list
 	case map[string]any:
 		m := make(map[string]any, len(v))
 		for k, e := range v {
-			if e != nil {
+			if !valueless(e) {
 				m[k] = exact(e)
 			}
 		}
 		return m
 	}
 	return v
+}
+
+func valueless(v any) bool {
+	_, reference := v.(written)
+	object, _ := v.(map[string]any)
+	return v == nil || reference || object[deletion] == true
 }

@@ -50,6 +50,11 @@ func (w *walker) null(o *Object, f *form, known *field, e entry, values map[stri
 		values[e.name] = v
 		o.Origins[path+e.name] = e.origin
 	}
+	none := func(hint, what string) { // upon another layer, null takes away what stands there
+		if !w.clears(o, known, e, path, problemf(at, "leave it out", "%s: null takes nothing away, for no layer below declares it", label)) {
+			w.problem(at, hint, "%s: %s", label, what)
+		}
+	}
 	table, kindKnown := w.definitions.defaults[w.variant(o)]
 	for name := range dotted(path) {
 		table, _ = table[name].(map[string]any)
@@ -59,7 +64,7 @@ func (w *walker) null(o *Object, f *form, known *field, e entry, values map[stri
 	case ok:
 		take(v)
 	case !kindKnown || known.links || known.kind != nil || known.elem != nil && known.elem.kind != nil || known.owner != "":
-		w.problem(at, "leave it out, or write what shall stand there", "%s: null asks for the server's default, and this has none that is known", label)
+		none("leave it out, or write what shall stand there", "null asks for the server's default, and this has none that is known")
 	case f.rest != nil: // a key of a map
 		take(nil)
 	case known.fact.Empty && known.types&cue.StringKind != 0:
@@ -67,14 +72,18 @@ func (w *walker) null(o *Object, f *form, known *field, e entry, values map[stri
 	case known.fact.Empty && known.types&cue.ListKind != 0:
 		take([]any{})
 	default:
-		w.problem(at, "leave it out or write the value", "%s: null asks for the server's default, which isn't known", label)
+		none("leave it out or write the value", "null asks for the server's default, which isn't known")
 	}
 }
 
 // variant is the row of the table of defaults that an object follows.
 func (w *walker) variant(o *Object) string {
 	kind := o.Address.Kind()
-	if protocol, ok := o.Fields["protocol"].(string); ok && kind == "clients" && protocol != "openid-connect" {
+	protocol, ok := o.Fields["protocol"].(string)
+	if !ok && w.into != nil && w.below[w.into.Ref] != nil {
+		protocol, ok = w.below[w.into.Ref].State[o.Address].Fields["protocol"].(string)
+	}
+	if ok && kind == "clients" && protocol != "openid-connect" {
 		return kind + " " + protocol
 	}
 	return kind

@@ -158,7 +158,7 @@ func compile(files fs.ReadDirFS, version string) (*definitions, error) {
 	if err := root.Err(); err != nil {
 		return nil, fmt.Errorf("compile the definitions of Keycloak %s: %w", version, err)
 	}
-	for _, name := range []string{"RealmManifest", "DeploymentManifest", "RealmRepresentation", "ScopeMappings"} {
+	for _, name := range []string{"RealmManifest", "DeploymentManifest", "EnvironmentManifest", "RealmRepresentation", "ScopeMappings"} {
 		d.read(root.LookupPath(cue.MakePath(cue.Def(name))))
 	}
 	for _, f := range d.forms {

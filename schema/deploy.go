@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"io"
+	"maps"
 	"net/netip"
 	"path"
 	"regexp"
@@ -30,23 +31,22 @@ func (l *loader) deploymentManifest(doc document, root *ast.StructLit) {
 	} else if !slotName.MatchString(name) {
 		w.problem(named, "write small letters, digits and dashes", "metadata.name: %q can't be part of a host's name", name)
 	}
-	spec := below(doc, top, "spec")
-	if _, ok := spec["platform"]; !ok {
-		w.problem(doc.origin(top, "spec", start), "write local, kubernetes or aws", "spec.platform is missing")
-	}
-	_, version := spec["version"]
-	if _, image := spec["image"]; !version && !image {
-		w.problem(doc.origin(top, "spec", start), "write the version of Keycloak, such as 26.7.3", "spec.version is missing")
-	}
 	o := Object{Origins: map[string]Origin{}, Inputs: map[string]bool{}}
 	envelope := w.envelope(&o, "DeploymentManifest", root)
 	settings, _ := envelope["spec"].(map[string]any)
 	d := &deploying{walker: w, spec: settings, object: o, start: doc.origin(top, "spec", start)}
-	deployment := d.read(name, named)
-	if before, twice := l.deployments[name]; twice {
+	d.Name, d.Origin = name, named
+	for field := range below(doc, top, "spec") {
+		d.given = append(d.given, field)
+	}
+	switch before, twice := l.layer.deployments[name]; {
+	case twice:
 		w.problem(named, "keep one", "deployment %s is declared twice, first at %s", name, before.Origin)
-	} else if name != "" {
-		l.deployments[name] = deployment
+		d.read()
+	case name == "":
+		d.read()
+	default:
+		l.layer.deployments[name] = d
 	}
 }
 
@@ -55,8 +55,26 @@ type deploying struct {
 	*walker
 	Deployment
 	spec   map[string]any
+	given  []string // the fields of spec that manifests name
 	object Object
 	start  Origin
+}
+
+// over lays what a layer declares for a deployment over what the ones below do: maps are merged, all else is replaced.
+func (d *deploying) over(below *deploying) *deploying {
+	d.spec = merged(below.spec, d.spec)
+	for label, p := range below.places {
+		list, _, inList := strings.Cut(label, "[")
+		if _, replaced := d.places[list]; !inList || !replaced {
+			if _, known := d.places[label]; !known {
+				d.places[label] = p
+			}
+		}
+	}
+	d.given = append(d.given, below.given...)
+	d.object.Inputs = joined(below.object.Inputs, d.object.Inputs)
+	maps.Copy(d.said, below.said)
+	return d
 }
 
 // at is where a path below spec stands.
@@ -76,8 +94,14 @@ func (d *deploying) show(path, v string) string {
 }
 
 // read makes a Deployment of what the manifest says, and checks what the types of single fields can't.
-func (d *deploying) read(name string, named Origin) *Deployment {
-	d.Deployment = Deployment{Instances: 1, Standby: "warm", Failover: Failover{Mode: "manual", After: Duration(30 * time.Second)},
+func (d *deploying) read() *Deployment {
+	if !slices.Contains(d.given, "platform") {
+		d.problem(d.start, "write local, kubernetes or aws", "spec.platform is missing")
+	}
+	if !slices.Contains(d.given, "version") && !slices.Contains(d.given, "image") {
+		d.problem(d.start, "write the version of Keycloak, such as 26.7.3", "spec.version is missing")
+	}
+	d.Deployment = Deployment{Name: d.Name, Origin: d.Origin, Instances: 1, Standby: "warm", Failover: Failover{Mode: "manual", After: Duration(30 * time.Second)},
 		DB:     Database{Replication: "synchronous", WhenStandbyLost: "wait"},
 		Update: Update{Strategy: "Auto", OnFailure: "hold"}, Limits: NodeLimits{NodesDown: 1}, Drift: defaultDrift}
 	encoded, err := json.Marshal(d.spec)
@@ -87,7 +111,7 @@ func (d *deploying) read(name string, named Origin) *Deployment {
 	if err != nil && len(d.said) == 0 { // else it is known what is wrong
 		d.problem(d.start, "", "spec: %s", err)
 	}
-	d.Name, d.Origin, d.Files = name, named, d.fsys
+	d.Files = d.fsys
 	d.Sums = map[string]string{}
 	d.Suspend = d.suspension(d.spec, d.object, d.at)
 	d.inputs("env", d.Env)

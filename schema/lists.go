@@ -17,6 +17,9 @@ func (w *walker) list(o *Object, f *field, e entry, label string) {
 	if f.complete && f.under == "" {
 		w.into.Complete[Join(o.Address, f.elem.kind.Name)] = true
 	}
+	before := w.holder
+	w.holder = f.by
+	defer func() { w.holder = before }()
 	for i, elem := range l.Elts {
 		at := w.document.at(elem, e.origin)
 		label := label
@@ -26,7 +29,7 @@ func (w *walker) list(o *Object, f *field, e entry, label string) {
 		}
 		parent := o.Address
 		if f.under != "" && ok {
-			if parent, ok = w.holder(f, s, label, at); !ok {
+			if parent, ok = w.heldBy(f, s, label, at); !ok {
 				continue
 			}
 		}
@@ -37,8 +40,8 @@ func (w *walker) list(o *Object, f *field, e entry, label string) {
 	}
 }
 
-// holder is the object that one in a flat list says it belongs to.
-func (w *walker) holder(f *field, s *ast.StructLit, label string, o Origin) (Address, bool) {
+// heldBy is the object that one in a flat list says it belongs to.
+func (w *walker) heldBy(f *field, s *ast.StructLit, label string, o Origin) (Address, bool) {
 	m := w.document.members(s)[f.by]
 	if m == nil {
 		w.problem(o, "name the "+one(f.under)+" that it belongs to", "%s has no %s", label, f.by)

@@ -17,6 +17,10 @@ type Options struct {
 	Allow     []string                         // patterns of the variables that may be substituted; nil: all but the forbidden
 	Secrets   fs.FS                            // where $(file:path) is looked for, besides the tree itself; may be nil
 	MergeLast bool                             // of two values for one field the later file's holds
+
+	Environment string // whose layers are read; "" where the tree declares none
+	AgeKeys     string // the age identities that decrypt files of sops, as age keeps them in a file
+	AsWritten   bool   // nothing is substituted or decrypted: such a value is its reference, and what is encrypted is all one
 }
 
 // Load reads every manifest of a tree. It returns what could be read, and all that is wrong with the rest: a realm may be
@@ -30,25 +34,38 @@ func Load(fsys fs.FS, o Options) Declared {
 }
 
 func load(fsys fs.FS, o Options, d *definitions) Declared {
-	l := &loader{fsys: fsys, options: o, definitions: d, realms: map[RealmRef]*Realm{}, deployments: map[string]*Deployment{}, settled: map[RealmRef]map[string]Origin{}}
-	for _, f := range l.files() {
-		for _, doc := range l.read(f) {
+	l := &loader{fsys: fsys, options: o, definitions: d, below: map[RealmRef]*Realm{}, deployments: map[string]*deploying{}}
+	for i, files := range l.layers() {
+		l.begin(i)
+		for _, doc := range l.readAll(files) {
 			l.document(doc)
 		}
+		l.lay()
 	}
+	l.realms = l.below
 	l.hollow()
 	l.lookAlikes()
-	return Declared{Realms: l.realms, Deployments: l.deployments, Problems: SortProblems(l.problems), Facts: d.facts, Kinds: d.kinds}
+	deployments := map[string]*Deployment{}
+	for name, d := range l.deployments {
+		if !o.AsWritten { // else references stand in the place of numbers
+			deployments[name] = d.read()
+		}
+	}
+	return Declared{Realms: l.realms, Deployments: deployments, Problems: SortProblems(l.problems), Facts: d.facts, Kinds: d.kinds, Environment: l.environment}
 }
 
 type loader struct {
 	fsys        fs.FS
 	options     Options
 	definitions *definitions
-	realms      map[RealmRef]*Realm
-	deployments map[string]*Deployment
-	settled     map[RealmRef]map[string]Origin // where the settings of each realm are declared
+	environment *Environment // nil where the whole tree is one layer
 	problems    []Problem
+
+	layer
+	below     map[RealmRef]*Realm    // what the layers below this one declare
+	exclusive map[RealmRef][]Address // the lists that spec.exclusive names in them
+
+	deployments map[string]*deploying // of the layers so far
 }
 
 func (l *loader) problem(p Problem) { l.problems = append(l.problems, p) }
@@ -72,20 +89,19 @@ type file struct {
 	named bool
 }
 
-// files lists what may hold manifests, in order.
-func (l *loader) files() []file {
+// files lists what may hold manifests below some paths, or anywhere in the tree, in order.
+func (l *loader) files(paths []string) []file {
 	var files []file
 	add := func(f file) {
 		if !slices.ContainsFunc(files, func(g file) bool { return g.name == f.name }) {
 			files = append(files, f)
 		}
 	}
-	paths := l.options.Paths
 	if len(paths) == 0 {
 		paths = []string{"."}
 	}
 	for _, p := range paths {
-		p = path.Clean(strings.TrimPrefix(p, "./"))
+		p = clean(p)
 		target, err := follow(l.fsys, p)
 		if err != nil {
 			l.problem(problemf(Origin{File: p}, "", "%s", reason(err)))
@@ -106,7 +122,7 @@ func (l *loader) files() []file {
 	return files
 }
 
-// walk lists the files below a folder that look like manifests. Hidden ones and node_modules are left out.
+// walk lists the files below a folder that look like manifests. Hidden ones, node_modules and cue.mod are left out.
 func (l *loader) walk(root string) []string {
 	var names []string
 	err := fs.WalkDir(l.fsys, root, func(name string, entry fs.DirEntry, err error) error {
@@ -117,7 +133,7 @@ func (l *loader) walk(root string) []string {
 			return nil
 		case name == root && entry.IsDir():
 			return nil
-		case strings.HasPrefix(base, ".") || base == "node_modules":
+		case strings.HasPrefix(base, ".") || base == "node_modules" || base == "cue.mod":
 			if entry.IsDir() {
 				return fs.SkipDir
 			}
@@ -141,7 +157,7 @@ func (l *loader) walk(root string) []string {
 
 func isManifest(name string) bool {
 	switch path.Ext(name) {
-	case ".yaml", ".yml", ".json":
+	case ".yaml", ".yml", ".json", ".cue":
 		return true
 	}
 	return false

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"flag"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -75,6 +76,12 @@ func opened(t *testing.T, archive *txtar.Archive) (fs.FS, Options) {
 			o.Paths = strings.Fields(value)
 		case "allow":
 			o.Allow = strings.Fields(value)
+		case "environment":
+			o.Environment = value
+		case "age":
+			o.AgeKeys = value
+		case "as-written":
+			o.AsWritten = true
 		case "merge-last":
 			o.MergeLast = true
 		case "env":
@@ -131,6 +138,9 @@ func shown(t *testing.T, d Declared) string {
 			b.WriteString("\n    " + shownJSON(t, o.Fields) + "\n")
 			for _, path := range sortedKeys(o.Inputs) {
 				b.WriteString("    input " + path + "\n")
+			}
+			for _, path := range sortedKeys(o.Below) {
+				b.WriteString("    " + path + " of " + o.Origins[path].String() + " replaces " + strings.Trim(fmt.Sprint(o.Below[path]), "[]") + "\n")
 			}
 		}
 	}

@@ -33,15 +33,13 @@ func (l *loader) document(doc document) {
 		return
 	}
 	top := doc.members(root)
-	if _, ok := top["sops"]; ok {
-		l.problem(problemf(start, "decrypt it beforehand", "is encrypted with sops, which this version of cloakwork doesn't read"))
-		return
-	}
 	api, hasAPI := text(top, "apiVersion")
 	kind, hasKind := text(top, "kind")
 	_, bare := top["realm"]
 	group, _, _ := strings.Cut(api, "/")
 	switch {
+	case strings.HasPrefix(api, sealedPrefix), strings.HasPrefix(kind, sealedPrefix):
+		l.problem(problemf(start, sealedHint, "apiVersion and kind are encrypted, and what is written is to be compared"))
 	case strings.Contains(api+kind, "$("):
 		l.problem(problemf(start, "write them out", "apiVersion and kind can't come from $(…)"))
 	case api == apiVersion && kind == "Realm":
@@ -49,7 +47,9 @@ func (l *loader) document(doc document) {
 	case api == apiVersion && kind == "Deployment":
 		l.deploymentManifest(doc, root)
 	case api == apiVersion && kind == "Environment":
-		l.problem(problemf(start, "without it, the whole tree is one layer", "kind Environment is not handled by this version of cloakwork"))
+		if doc.evaluated { // others have been read
+			l.problem(problemf(start, "write it in YAML: environments are read before anything is evaluated", "an Environment can't be written in CUE"))
+		}
 	case api == apiVersion:
 		o := doc.origin(top, "kind", start)
 		l.problem(problemf(o, didYouMean(kind, manifestKinds), "kind %q is not one of Realm, Deployment, Environment", kind))
@@ -221,6 +221,11 @@ func (w *walker) envelope(o *Object, definition string, root *ast.StructLit) map
 	return fields
 }
 
+// unsettled is a realm of which no manifest declares a setting.
+func unsettled(o Origin) *Realm {
+	return &Realm{Drift: defaultDrift, Limits: Limits{Deletes: Limit{Count: 10}, Changes: Limit{Count: 30, Percent: true}, Risks: map[string]int{}, Origin: o}}
+}
+
 // settings takes over what spec says besides the realm.
 func (w *walker) settings(r *Realm, spec map[string]any, o Object, start Origin) {
 	at := func(path string) Origin {
@@ -229,8 +234,8 @@ func (w *walker) settings(r *Realm, spec map[string]any, o Object, start Origin)
 		}
 		return start
 	}
-	r.Limits = Limits{Deletes: Limit{Count: 10}, Changes: Limit{Count: 30, Percent: true}, Risks: map[string]int{}, Origin: start}
-	r.Drift = defaultDrift
+	unset := unsettled(start)
+	r.Limits, r.Drift = unset.Limits, unset.Drift
 	if drift, ok := spec["drift"].(string); ok {
 		r.Drift = drift
 		w.origins["drift"] = at("drift")
@@ -243,7 +248,10 @@ func (w *walker) settings(r *Realm, spec map[string]any, o Object, start Origin)
 		w.origins["schedule"] = at("schedule")
 	}
 	lists := w.definitions.openLists()
-	exclusive, _ := spec["exclusive"].([]any)
+	exclusive, declared := spec["exclusive"].([]any)
+	if declared {
+		w.origins["exclusive"] = at("exclusive")
+	}
 	for i, name := range exclusive {
 		name, _ := name.(string)
 		if !slices.Contains(lists, name) {
@@ -255,6 +263,7 @@ func (w *walker) settings(r *Realm, spec map[string]any, o Object, start Origin)
 			continue
 		}
 		r.Complete[Join(RealmAddress, name)] = true
+		w.complete[r.Ref] = append(w.complete[r.Ref], Join(RealmAddress, name))
 	}
 	if limits, ok := spec["limits"].(map[string]any); ok {
 		r.Limits.Origin = at("limits")
@@ -297,7 +306,7 @@ var share = regexp.MustCompile(`^([0-9]{1,9})(%?)$`)
 // limit takes over one bound: a number of objects, or a share of them.
 func (w *walker) limit(l *Limit, limits map[string]any, name string, r *Realm, o Object, at func(string) Origin) {
 	v, ok := limits[name]
-	if !ok {
+	if _, reference := v.(written); !ok || reference {
 		return
 	}
 	s, ok := v.(string)

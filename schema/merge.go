@@ -19,7 +19,7 @@ var settings = []struct {
 	{"schedule", func(r *Realm) any { return r.Schedule }, func(r, o *Realm) { r.Schedule = o.Schedule }},
 	{"limits.deletes", func(r *Realm) any { return r.Limits.Deletes }, func(r, o *Realm) { r.Limits.Deletes = o.Limits.Deletes }},
 	{"limits.changes", func(r *Realm) any { return r.Limits.Changes }, func(r, o *Realm) { r.Limits.Changes = o.Limits.Changes }},
-	{"suspend", func(r *Realm) any { return *r.Suspend }, func(r, o *Realm) { r.Suspend = o.Suspend }},
+	{"suspend", func(r *Realm) any { return r.Suspend }, func(r, o *Realm) { r.Suspend = o.Suspend }},
 }
 
 // merge joins what a document declares with what others declare for the same realm.

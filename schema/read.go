@@ -2,6 +2,7 @@ package schema
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"io"
@@ -30,6 +31,9 @@ type document struct {
 	file
 	root   ast.Expr
 	source []byte
+	sealed map[ast.Expr]bool // the literals that were encrypted
+
+	evaluated bool // it is what CUE made of files
 }
 
 // at is where a node stands, or otherwise where nothing is known of it, as of what a YAML merge brings in.
@@ -46,7 +50,7 @@ func (d document) at(n ast.Node, otherwise Origin) Origin {
 
 func (d document) place(p token.Pos) Origin {
 	position := p.Position()
-	return Origin{File: d.name, Line: position.Line, Column: position.Column}
+	return Origin{File: cmp.Or(position.Filename, d.name), Line: position.Line, Column: position.Column}
 }
 
 // label is where a field's name stands. In JSON cue's parser points at the first letter, behind the quotation mark.
@@ -60,13 +64,27 @@ func (d document) label(f *ast.Field, otherwise Origin) Origin {
 	return o
 }
 
-// read parses the documents of a file.
+// readAll reads the documents of files: CUE by folders, the others one by one.
+func (l *loader) readAll(files []file) (documents []document) {
+	for _, f := range files {
+		if path.Ext(f.name) != ".cue" {
+			documents = append(documents, l.read(f)...)
+		}
+	}
+	return append(documents, l.evaluate(files)...)
+}
+
+// read parses the documents of a file, and decrypts those that sops has encrypted.
 func (l *loader) read(f file) []document {
 	source, problem := l.source(f.name)
 	if problem != nil {
 		l.problem(*problem)
 		return nil
 	}
+	return l.decrypt(l.parse(f, source))
+}
+
+func (l *loader) parse(f file, source []byte) []document {
 	if path.Ext(f.name) == ".json" {
 		return l.readJSON(f, source)
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/url"
 	"sort"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -21,6 +22,9 @@ type Address string
 
 // RealmAddress is where the settings of the realm itself stand.
 const RealmAddress Address = "realm"
+
+// Settings stands for what surrounds a realm in its manifest, where a difference is named: spec#limits.deletes.
+const Settings Address = "spec"
 
 // Join is the address of the object of one kind below parent, or of the list of them where no key is given. Below the
 // realm, addresses begin with the kind. Empty parts at the end of a key are left out: an object may lack them.
@@ -118,12 +122,13 @@ func (o Origin) String() string {
 // Object is one thing that a realm holds, declared or observed.
 type Object struct {
 	Address Address
-	Fields  map[string]any    // JSON values as encoding/json decodes them; nil asks for the server's default
-	Origin  Origin            // where it is declared, zero where observed
-	Origins map[string]Origin // where each field is declared, by path: redirectUris, attributes.pkce.code.challenge.method
-	Inputs  map[string]bool   // the paths whose value came from $(…): secret in all output
-	Was     []string          // former keys ($was), newest first; a group's may be a path, /old/parent/name
-	ID      string            // the server's identifier where observed
+	Fields  map[string]any      // JSON values as encoding/json decodes them; nil asks for the server's default
+	Origin  Origin              // where it is declared, zero where observed
+	Origins map[string]Origin   // where each field is declared, by path: redirectUris, attributes.pkce.code.challenge.method
+	Inputs  map[string]bool     // the paths whose value came from $(…): secret in all output
+	Below   map[string][]Origin // the places in lower layers that each field's value replaces, the nearest last; the object's own under ""
+	Was     []string            // former keys ($was), newest first; a group's may be a path, /old/parent/name
+	ID      string              // the server's identifier where observed
 }
 
 // State is what a realm holds, or should hold. The realm's own settings stand at RealmAddress.
@@ -166,6 +171,39 @@ type Realm struct {
 	Schedule string           // cron, when to look for drift besides new commits; "" takes the controller's
 	Limits   Limits
 	Suspend  *Suspend
+	Settled  map[string]Origin // where the settings are declared: drift, schedule, exclusive, limits.deletes, …
+}
+
+// Settings are what surrounds the realm in its manifest, by the names that it has there. The server isn't among them.
+func (r *Realm) Settings() map[string]any {
+	bound := func(l Limit) string {
+		if l.Percent {
+			return strconv.Itoa(l.Count) + "%"
+		}
+		return strconv.Itoa(l.Count)
+	}
+	risks := map[string]any{}
+	for name, n := range r.Limits.Risks {
+		risks[name] = float64(n)
+	}
+	lists := []any{}
+	for _, a := range sortedKeys(r.Complete) {
+		if a.Parent() == RealmAddress {
+			lists = append(lists, string(a))
+		}
+	}
+	fields := map[string]any{"drift": r.Drift, "exclusive": lists,
+		"limits": map[string]any{"deletes": bound(r.Limits.Deletes), "changes": bound(r.Limits.Changes), "risks": risks}}
+	if r.Schedule != "" {
+		fields["schedule"] = r.Schedule
+	}
+	if r.Suspend != nil {
+		fields["suspend"] = map[string]any{"until": r.Suspend.Until.Format(time.RFC3339), "reason": r.Suspend.Reason}
+	}
+	if r.Absent {
+		fields["realm"] = "shall not be"
+	}
+	return fields
 }
 
 // Limit bounds a count of changes: an absolute number, or a share of the objects that are ours.
@@ -195,4 +233,6 @@ type Declared struct {
 	Problems    []Problem
 	Facts       Facts           // how the fields of the definitions that were used behave
 	Kinds       map[string]Kind // by name
+
+	Environment *Environment // whose layers were read; nil where the whole tree is one
 }

@@ -112,9 +112,12 @@ func (w *walker) substitute(s, label string, at Origin) (text, input string, ok 
 	var b strings.Builder
 	end := 0
 	for _, r := range found {
-		v, valid := w.resolve(r, label, at, true)
+		v, valid := w.resolve(r, label, at, !w.options.AsWritten)
 		if !valid {
 			return "", "", false
+		}
+		if w.options.AsWritten {
+			v = s[r.start:r.end]
 		}
 		b.WriteString(s[end:r.start] + v)
 		end = r.end
@@ -260,9 +263,12 @@ func (w *walker) importPlaceholders(s, label string, at Origin) (text, input str
 			b.WriteString(s)
 			return b.String(), strings.Join(names, " and "), true
 		}
-		v, valid := w.resolve(reference{name: name}, label, at, true)
+		v, valid := w.resolve(reference{name: name}, label, at, !w.options.AsWritten)
 		if !valid {
 			return "", "", false
+		}
+		if w.options.AsWritten {
+			v = "${" + name + "}"
 		}
 		b.WriteString(s[:i] + v)
 		s = s[i+len("${"+name+"}"):]

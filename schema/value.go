@@ -69,6 +69,12 @@ func (w *walker) elements(o *Object, f *field, n *ast.ListLit, path, label strin
 		elem = &each
 	}
 	for i, e := range n.Elts {
+		if s, ok := e.(*ast.StructLit); ok && f.fact.Key != "" && w.document.members(s)[deletion] != nil {
+			if gone, ok := w.deletedElement(f.fact.Key, s, index(label, i), w.document.at(e, at)); ok {
+				list = append(list, gone)
+			}
+			continue
+		}
 		if v, ok := w.value(o, elem, e, path, index(label, i), w.document.at(e, at)); ok {
 			list = append(list, v)
 		} else if text, _, _ := w.scalarText(e); f.fact.Secret || text == mask {
@@ -117,6 +123,22 @@ func (w *walker) scalar(o *Object, f *field, n ast.Expr, path, label string, at 
 	} else {
 		s = w.literal(n, lit, s)
 	}
+	sealed := w.document.sealed[n]
+	if !sealed && strings.HasPrefix(s, sealedPrefix) {
+		w.problem(at, "encrypt the whole file anew", "%s: this is encrypted by sops, and the file has no key sops", label)
+		return nil, false
+	}
+	if sealed && f.fact.Ref == "" { // a name is shown wherever it stands
+		input = "an encrypted field"
+		o.Inputs[path] = true
+		w.places[label] = place{input: input}
+	}
+	if w.options.AsWritten && sealed {
+		return written("(encrypted)"), true
+	}
+	if w.options.AsWritten && input != "" {
+		return written(s), true
+	}
 	if v, ok := convert(f.types, lit.Kind, s); ok {
 		return v, true
 	}
@@ -141,6 +163,30 @@ func (w *walker) names(path string) bool {
 
 // mask stands in the place of a secret in what Keycloak gives out, also where it alone knows that a value is one.
 const mask = "**********"
+
+// written is a value that is known by what stands for it alone: a reference, or something encrypted.
+type written string
+
+// plain is a value with the text of what is only known as written.
+func plain(v any) any {
+	switch v := v.(type) {
+	case written:
+		return string(v)
+	case []any:
+		list := make([]any, len(v))
+		for i, e := range v {
+			list[i] = plain(e)
+		}
+		return list
+	case map[string]any:
+		m := make(map[string]any, len(v))
+		for k, e := range v {
+			m[k] = plain(e)
+		}
+		return m
+	}
+	return v
+}
 
 var masked = regexp.MustCompile(`^\*{4,}$`)
 

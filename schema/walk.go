@@ -29,6 +29,7 @@ type walker struct {
 	places  map[string]place   // of the values of the object being read, by label
 	labels  map[Address]string // of the objects read
 	lists   []*field           // flat lists that were declared
+	holder  string             // the field by which the objects of the flat list being read name what they belong to
 	group   map[string]string  // the key field that the map around a list gives its objects
 	depth   int
 }
@@ -109,6 +110,10 @@ func (w *walker) object(f *form, n ast.Expr, parent Address, label string, o Ori
 			return
 		}
 		w.labels[object.Address] = label
+		if w.document.members(s)[deletion] != nil {
+			w.deleted(f, s, object.Address, label)
+			return
+		}
 		for i, k := range f.kind.Key {
 			if key[i] != "" {
 				object.Fields[k], object.Origins[k] = key[i], at
@@ -301,10 +306,10 @@ func (w *walker) fields(o *Object, f *form, entries []entry, values, checked map
 func (w *walker) directive(o *Object, f *form, e entry, label string) {
 	at := w.document.at(e.value, e.origin)
 	switch {
-	case e.name == "$delete":
-		w.problem(e.origin, "leave the object out: what this source made is deleted when it is no longer declared", "%s needs layers, which this version of cloakwork doesn't have", label)
+	case e.name == deletion:
+		w.problem(e.origin, "write spec.realm: null for a realm that shall not be", "%s has no place here", label)
 	case e.name != "$was":
-		w.problem(e.origin, didYouMean(e.name, []string{"$was"}), "%s is not a directive", label)
+		w.problem(e.origin, didYouMean(e.name, []string{"$was", deletion}), "%s is not a directive", label)
 	case !f.was:
 		w.problem(e.origin, "", "%s: %s can't be renamed", label, one(o.Address.Kind()))
 	default:
@@ -397,6 +402,9 @@ func vain(n ast.Expr) bool {
 // add takes an object into the realm. A second one of the same address came by another way, as the default role does,
 // which stands among the roles too.
 func (w *walker) add(o Object) {
+	if w.options.AsWritten {
+		o.Fields, _ = plain(o.Fields).(map[string]any)
+	}
 	if before, twice := w.into.State[o.Address]; twice {
 		o = w.united(before, o)
 	}

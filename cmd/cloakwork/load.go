@@ -13,12 +13,16 @@ import (
 // options say how this command line reads manifests. Every value that is substituted is noted, so that it isn't printed.
 func (c *cli) options() (schema.Options, error) {
 	o := schema.Options{
-		Server: c.flags.serverName, Version: c.flags.version, Allow: c.flags.substitute, MergeLast: c.flags.merge == "last",
+		Server: c.flags.serverName, Environment: c.flags.environment, Version: c.flags.version, Allow: c.flags.substitute, MergeLast: c.flags.merge == "last",
 		Env: func(name string) (string, bool) {
 			value, ok := os.LookupEnv(name)
 			c.secrets.add(value)
 			return value, ok
 		},
+	}
+	var err error
+	if o.AgeKeys, err = c.ageKeys(); err != nil {
+		return o, err
 	}
 	if dir := c.flags.secretsDir; dir != "" {
 		root, err := os.OpenRoot(dir)
@@ -28,6 +32,22 @@ func (c *cli) options() (schema.Options, error) {
 		o.Secrets = root.FS()
 	}
 	return o, nil
+}
+
+// ageKeys are the identities that decrypt files of sops, from where sops itself looks for them.
+func (c *cli) ageKeys() (string, error) {
+	keys := os.Getenv("SOPS_AGE_KEY")
+	if name := os.Getenv("SOPS_AGE_KEY_FILE"); name != "" {
+		text, err := os.ReadFile(name)
+		if err != nil {
+			return "", advise("SOPS_AGE_KEY_FILE names a file of age keys", "read the age keys: %w", err)
+		}
+		keys += "\n" + string(text)
+	}
+	for line := range strings.Lines(keys) {
+		c.secrets.add(strings.TrimSpace(line))
+	}
+	return keys, nil
 }
 
 // load reads the manifests of a tree. Where they name one server, what names none is that server's too; else the host of
@@ -107,16 +127,33 @@ func placed(d schema.Declared, prefix string) schema.Declared {
 	}
 	for _, r := range d.Realms {
 		r.Origin, r.Limits.Origin = put(r.Origin), put(r.Limits.Origin)
+		for name, origin := range r.Settled {
+			r.Settled[name] = put(origin)
+		}
 		for address, object := range r.State {
 			object.Origin = put(object.Origin)
 			for path, origin := range object.Origins {
 				object.Origins[path] = put(origin)
+			}
+			for _, below := range object.Below {
+				for i, origin := range below {
+					below[i] = put(origin)
+				}
 			}
 			r.State[address] = object
 		}
 	}
 	for _, deployment := range d.Deployments {
 		deployment.Origin = put(deployment.Origin)
+	}
+	if e := d.Environment; e != nil {
+		e.Origin = put(e.Origin)
+		for i := range e.Layers {
+			e.Layers[i].Origin = put(e.Layers[i].Origin)
+		}
+		for i := range e.Differs {
+			e.Differs[i].Origin = put(e.Differs[i].Origin)
+		}
 	}
 	for i, p := range d.Problems {
 		d.Problems[i].Origin = put(p.Origin)

@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 	"testing"
@@ -125,16 +126,19 @@ func example(ts *testscript.TestScript, _ bool, args []string) {
 	s, to := on(ts), ts.MkAbs(args[0])
 	ts.Check(os.CopyFS(to, os.DirFS(filepath.Join(root(ts), "examples", args[0]))))
 	ts.Check(filepath.WalkDir(to, func(path string, entry fs.DirEntry, err error) error {
-		if err != nil || filepath.Ext(path) != ".yaml" {
+		if err != nil || filepath.Ext(path) != ".yaml" && filepath.Ext(path) != ".cue" {
 			return err
 		}
 		text, err := os.ReadFile(path)
 		if err != nil {
 			return err
 		}
-		return os.WriteFile(path, bytes.Replace(text, []byte("{name: acme}"), []byte("{name: "+s.realm+"}"), 1), 0o644)
+		return os.WriteFile(path, realmName.ReplaceAll(text, []byte("${1}"+s.realm)), 0o644)
 	}))
 }
+
+// realmName is where a manifest of the examples says which realm it declares.
+var realmName = regexp.MustCompile(`(metadata:\s*\{?\s*name:\s*"?)acme\b`)
 
 func root(ts *testscript.TestScript) string {
 	dir, err := os.Getwd()

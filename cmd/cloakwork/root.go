@@ -38,8 +38,8 @@ type flags struct {
 	inFlight                              int
 	patience                              time.Duration
 
-	serverName, secretsDir, version, merge, environment string
-	substitute                                          []string
+	serverName, secretsDir, version, merge, environment, against string
+	substitute                                                   []string
 
 	source                                  string
 	realms                                  []string
@@ -117,9 +117,6 @@ func (c *cli) prepare(cmd *cobra.Command) error {
 		if err := oneOf(cmd.Flags(), flag, allowed); err != nil {
 			return err
 		}
-	}
-	if c.flags.environment != "" {
-		return advise("without it, the whole tree is one layer", "--environment %s: environments are not handled by this version of cloakwork", c.flags.environment)
 	}
 	if !c.flags.noColor {
 		c.colour()
@@ -218,7 +215,7 @@ func (c *cli) manifestFlags(f *pflag.FlagSet) {
 	f.StringVar(&c.flags.secretsDir, "secrets-dir", "", "folder where $(file:…) is looked for besides the configuration")
 	f.StringVar(&c.flags.version, "keycloak-version", "", "version of Keycloak to check manifests against (default the newest known)")
 	f.StringVar(&c.flags.merge, "merge", "error", "of two values for one field: error, or last: the later file's holds")
-	f.StringVar(&c.flags.environment, "environment", "", "environment whose layers are read")
+	f.StringVar(&c.flags.environment, "environment", "", "environment whose layers are read, where manifests of kind Environment declare some")
 }
 
 // sourceFlags say what a realm's ledger knows the manifests by, and which realms are meant.

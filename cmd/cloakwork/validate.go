@@ -3,6 +3,8 @@ package main
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -28,24 +30,56 @@ func (c *cli) validate() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return c.reportValidity(c.load(t.fsys, t.paths, t.prefix, o))
+			return c.reportValidity(c.everyEnvironment(t, o))
 		},
 	}
 	c.manifestFlags(cmd.Flags())
 	return cmd
 }
 
-func (c *cli) reportValidity(d schema.Declared) error {
-	v := validity{Files: len(files(d)), Realms: len(d.Realms), Problems: drift.ProblemsJSON(d.Problems)}
-	for _, r := range d.Realms {
-		for address := range r.State {
-			if !d.Kinds[address.Kind()].Links { // they belong to their owner
-				v.Objects++
+// everyEnvironment reads the manifests, those of all environments where none is named: a check before a merge means them all.
+func (c *cli) everyEnvironment(t tree, o schema.Options) []schema.Declared {
+	if o.Environment == "" {
+		o.Paths = t.paths
+		environments, _ := schema.Environments(t.fsys, o) // load says what is wrong with the version
+		var all []schema.Declared
+		for _, e := range environments {
+			if o.Environment != e.Name && e.Name != "" { // they are in order
+				o.Environment = e.Name
+				all = append(all, c.load(t.fsys, t.paths, t.prefix, o))
 			}
 		}
+		if len(all) > 0 {
+			return all
+		}
+		o.Environment = ""
 	}
+	return []schema.Declared{c.load(t.fsys, t.paths, t.prefix, o)}
+}
+
+func (c *cli) reportValidity(all []schema.Declared) error {
+	var v validity
+	var problems []schema.Problem
+	named := map[string]bool{}
+	for _, d := range all {
+		if d.Environment != nil {
+			v.Environments++
+		}
+		v.Realms += len(d.Realms)
+		for _, r := range d.Realms {
+			for address := range r.State {
+				if !d.Kinds[address.Kind()].Links { // they belong to their owner
+					v.Objects++
+				}
+			}
+		}
+		problems = append(problems, d.Problems...)
+		maps.Copy(named, files(d))
+	}
+	problems = schema.SortProblems(problems)
+	v.Files, v.Problems = len(named), drift.ProblemsJSON(problems)
 	bad := 0
-	for _, p := range d.Problems {
+	for _, p := range problems {
 		if !p.Warning {
 			bad++
 		}
@@ -60,12 +94,12 @@ func (c *cli) reportValidity(d schema.Declared) error {
 			return err
 		}
 	case "markdown":
-		for _, p := range d.Problems {
+		for _, p := range problems {
 			fmt.Fprintf(&b, "    %s\n", drift.Escape(p.String())) // indented: nothing in it is read as Markdown
 		}
 		fmt.Fprintf(&b, "\n**%s**\n", v.says(bad))
 	default:
-		for _, p := range d.Problems {
+		for _, p := range problems {
 			what := "error"
 			if p.Warning {
 				what = "hint"
@@ -98,17 +132,22 @@ func (c *cli) painted(p schema.Problem, what string, paint drift.Paint) string {
 
 // validity is the JSON form of what validate says.
 type validity struct {
-	Files    int `json:"files"`
-	Realms   int `json:"realms"`
-	Objects  int `json:"objects"`
-	Problems any `json:"problems"`
+	Files        int `json:"files"`
+	Environments int `json:"environments,omitempty"`
+	Realms       int `json:"realms"`
+	Objects      int `json:"objects"`
+	Problems     any `json:"problems"`
 }
 
 func (v validity) says(bad int) string {
 	if bad > 0 {
 		return count(bad, "problem")
 	}
-	return fmt.Sprintf("%s, %s, %s: no problems", count(v.Files, "file"), count(v.Realms, "realm"), count(v.Objects, "object"))
+	parts := []string{count(v.Files, "file"), count(v.Realms, "realm"), count(v.Objects, "object")}
+	if v.Environments > 0 {
+		parts = slices.Insert(parts, 1, count(v.Environments, "environment"))
+	}
+	return strings.Join(parts, ", ") + ": no problems"
 }
 
 func count(n int, noun string) string {

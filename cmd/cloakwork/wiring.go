@@ -39,6 +39,14 @@ func (c *cli) configuration(args []string) (*configuration, error) {
 	return conf, nil
 }
 
+// environment is the name of the one that was loaded, "" where the whole tree is one layer.
+func (conf *configuration) environment() string {
+	if e := conf.declared.Environment; e != nil {
+		return e.Name
+	}
+	return ""
+}
+
 // wanted are the realms that the command line means, in order.
 func (c *cli) wanted(d schema.Declared) ([]schema.RealmRef, error) {
 	var refs []schema.RealmRef
@@ -72,7 +80,7 @@ func (c *cli) wanted(d schema.Declared) ([]schema.RealmRef, error) {
 func (c *cli) pass(conf *configuration, ref schema.RealmRef, mode reconcile.Mode) reconcile.Pass {
 	p := reconcile.Pass{
 		Mode: mode, Want: conf.declared.Realms[ref], Facts: conf.declared.Facts, Kinds: conf.declared.Kinds, Problems: conf.declared.Problems,
-		Source: conf.source, Path: conf.path, Environment: c.flags.environment, Commit: conf.commit,
+		Source: conf.source, Path: conf.path, Environment: conf.environment(), Commit: conf.commit,
 		AllowRealmDeletion: c.flags.realmDeletion, Log: c.log,
 	}
 	if conf.worktree != nil {
