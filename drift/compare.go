@@ -140,15 +140,20 @@ func Former(a schema.Address, was string) schema.Address {
 		return schema.Join(a.Parent(), "components", key...)
 	}
 	if a.Kind() == "groups" && strings.HasPrefix(was, "/") {
-		return GroupAt(was)
+		in := a.Parent()
+		for in.Kind() == "groups" {
+			in = in.Parent()
+		}
+		return GroupAt(in, was)
 	}
 	return schema.Join(a.Parent(), a.Kind(), was)
 }
 
-// GroupAt is the address of the group with a path as Keycloak writes it: /staff/emea, with a slash within a name as ~/.
-func GroupAt(path string) schema.Address {
+// GroupAt is the address of the group of a realm or an organization with a path as Keycloak writes it: /staff/emea, with a
+// slash within a name as ~/.
+func GroupAt(in schema.Address, path string) schema.Address {
 	const slash = "\x00"
-	a := schema.RealmAddress
+	a := in
 	for name := range strings.SplitSeq(strings.ReplaceAll(strings.TrimPrefix(path, "/"), "~/", slash), "/") {
 		a = schema.Join(a, "groups", strings.ReplaceAll(name, slash, "/"))
 	}

@@ -85,7 +85,7 @@ func (w *work) owned(a schema.Address) bool {
 	if w.ownedByAnother(a) != "" {
 		return false
 	}
-	complete := w.Want.Complete[a.List()] || a.Kind() == "groups" && w.Want.Complete["groups"] // subgroups are groups
+	complete := w.Want.Complete[a.List()] || strings.HasPrefix(string(a), "groups/") && a.Kind() == "groups" && w.Want.Complete["groups"] // subgroups are groups
 	return w.ledger.Owned[a] || complete && !realm.IsLinks(a)
 }
 

@@ -1,6 +1,9 @@
 package reconcile_test
 
-import "testing"
+import (
+	"strings"
+	"testing"
+)
 
 var moreWalks = map[string][]step{
 	"required credentials, as exports have them": {
@@ -97,6 +100,30 @@ var moreWalks = map[string][]step{
 			`{"organizationId":null}`},
 		{"    organizationsEnabled: true\n    organizations: []\n", "/organizations", `[]`},
 	},
+	"members of organizations": {
+		{organization(`members: [{username: Ann}]`), "/organizations/{organizations:acme}/members", `[{"username":"ann","membershipType":"UNMANAGED"}]`},
+		{organization(`members: [{username: bob}]`), "/organizations/{organizations:acme}/members", `[{"username":"bob"}]`},
+		{strings.Replace(organization(`members: [{username: robert}]`), "username: bob", "username: robert, $was: [bob]", 1), "/organizations/{organizations:acme}/members", `[{"username":"robert"}]`},
+		{strings.Replace(organization(`name: Acme Inc`), "username: bob", "username: robert", 1), "/organizations/{organizations:acme}/members", `[]`},
+		{organization(`members: []`), "/organizations/{organizations:acme}/members", `[]`},
+	},
+	"groups of organizations": {
+		{organization(`groups: [{name: g, description: D, attributes: {a: ["1"]}, realmRoles: [offline_access], clientRoles: {account: [view-profile]}, subGroups: [{name: h}]}, {name: a/b}], members: [{username: ann, groups: [/g/h, "/a~/b"]}]`),
+			"/organizations/{organizations:acme}/groups?briefRepresentation=false&exact=true&search=g", `[{"name":"g","description":"D","attributes":{"a":["1"]},"realmRoles":["offline_access"],"clientRoles":{"account":["view-profile"]}}]`},
+		{organization(`groups: [{name: g, attributes: {b: ["2"]}, subGroups: [{name: k, $was: [h]}]}], members: [{username: ann, groups: [/g]}]`), "/organizations/{organizations:acme}/members/{users:ann}/groups", `[{"path":"/g"}]`},
+		{organization(`groups: [{name: g}, {name: k, $was: [/g/k]}], members: [{username: ann, groups: [/k]}]`), "/organizations/{organizations:acme}/groups?briefRepresentation=false",
+			`[{"name":"g","attributes":{"b":null},"realmRoles":[]},{"name":"k","path":"/k"}]`},
+		{organization(`groups: [{name: g, subGroups: [{name: k, $was: [/k]}]}], members: [{username: ann}]`), "/organizations/{organizations:acme}/members/{users:ann}/groups", `[]`},
+		{organization(`name: Acme`), "/organizations/{organizations:acme}/groups", `[]`},
+	},
+}
+
+// organization is the only one of a realm with two users.
+func organization(fields string) string {
+	if !strings.Contains(fields, "name: Acme") {
+		fields = "name: Acme, " + fields
+	}
+	return "    organizationsEnabled: true\n    editUsernameAllowed: true\n    users: [{username: ann}, {username: bob}]\n    organizations: [{alias: acme, " + fields + "}]\n"
 }
 
 func profile(json string) string {

@@ -54,10 +54,11 @@ func watched(details bool) string {
     users:
       - {username: ann, email: ann@acme.example, firstName: Ann, lastName: Lee, realmRoles: [boss], groups: [/staff]}
       - {username: gone}
+      - {username: lee}
     identityProviders: [{alias: hub, providerId: oidc, displayName: Hub}, {alias: gone, providerId: oidc}]
     identityProviderMappers: [{name: tenant, identityProviderAlias: hub, identityProviderMapper: hardcoded-attribute-idp-mapper, config: {attribute: tenant, attribute.value: acme}}]
     requiredActions: [{alias: UPDATE_PASSWORD, enabled: true, priority: 57}, {alias: delete_account, enabled: false, priority: 60}]
-    organizations: [{alias: acme, name: Acme, domains: [{name: acme.example}], identityProviders: [{alias: hub}]}]
+    organizations: [{alias: acme, name: Acme, domains: [{name: acme.example}], identityProviders: [{alias: hub}], members: [{username: ann, groups: [/sales]}, {username: lee}], groups: [{name: sales, description: Sells}]}]
     clientProfiles: {profiles: [{name: p, executors: [{executor: secure-session}]}]}
     components:
       org.keycloak.keys.KeyProvider: [{name: own, providerId: aes-generated, config: {priority: ["5"]}}, {name: gone, providerId: aes-generated, config: {priority: ["6"]}}]
@@ -192,6 +193,18 @@ var deeds = []deed{
 	}},
 	{"robot", "organizations/acme", "update", false, func(w *world) {
 		w.admin.Edit(w.organization(""), func(o map[string]any) { o["domains"] = []any{map[string]any{"name": "evil.example"}} })
+	}},
+	{"ada", "organizations/acme/members/lee", "delete", false, func(w *world) {
+		w.must("DELETE", w.organization("/members/"+w.userID("lee")), nil)
+	}},
+	{"bob", "organizations/acme/groups/sales", "update", false, func(w *world) {
+		sales := w.admin.Get(w.organization("/groups")).([]any)[0].(map[string]any)
+		sales["description"] = "by hand"
+		w.must("PUT", w.organization("/groups/"+sales["id"].(string)), sales)
+	}},
+	{"robot", "organizations/acme/members/ann/memberships", "delete", false, func(w *world) {
+		sales := w.admin.Get(w.organization("/groups")).([]any)[0].(map[string]any)["id"].(string)
+		w.must("DELETE", w.organization("/groups/"+sales+"/members/"+w.userID("ann")), nil)
 	}},
 	{"ada", "components/org.keycloak.keys.KeyProvider:aes-generated:own", "update", false, func(w *world) {
 		w.admin.Edit(w.component("own"), func(c map[string]any) { c["config"].(map[string]any)["priority"] = []string{"9"} })

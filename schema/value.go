@@ -109,6 +109,9 @@ func (w *walker) scalar(o *Object, f *field, n ast.Expr, path, label string, at 
 			w.problem(at, "write the name itself", "%s: a name can't come from $(…), since plans and reports show it", label)
 			return nil, false
 		}
+		if name, ok := w.named[f.fact.Ref][s]; ok && f.fact.Ref != "" {
+			s = name
+		}
 		var ok bool
 		if s, input, ok = w.substitute(s, label, at); !ok {
 			return nil, false

@@ -24,13 +24,14 @@ type walker struct {
 	noun         string // what the fields are fields of, for people
 
 	into    *Realm
-	origins map[string]Origin  // of the settings
-	said    map[string]bool    // the problems, by place and text without label; what was said to be unmanaged
-	places  map[string]place   // of the values of the object being read, by label
-	labels  map[Address]string // of the objects read
-	lists   []*field           // flat lists that were declared
-	holder  string             // the field by which the objects of the flat list being read name what they belong to
-	group   map[string]string  // the key field that the map around a list gives its objects
+	origins map[string]Origin            // of the settings
+	said    map[string]bool              // the problems, by place and text without label; what was said to be unmanaged
+	places  map[string]place             // of the values of the object being read, by label
+	labels  map[Address]string           // of the objects read
+	lists   []*field                     // flat lists that were declared
+	holder  string                       // the field by which the objects of the flat list being read name what they belong to
+	named   map[string]map[string]string // the names that ids of the file stand for, by kind
+	group   map[string]string            // the key field that the map around a list gives its objects
 	depth   int
 }
 
@@ -75,9 +76,9 @@ func (w *walker) root(r *Realm, n ast.Expr, label string, o Origin) {
 		w.mistyped(n, label, o, "an object", "", "")
 		return
 	}
+	w.identify(s)
 	w.object(w.definitions.forms["#RealmRepresentation"], n, "", "", o, "")
 	w.completeFlat()
-	w.flowNames(s)
 }
 
 // finish hands over what the document declares. Where it names no server, Ref doesn't either.

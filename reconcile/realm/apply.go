@@ -183,7 +183,8 @@ func (a *application) item(ctx context.Context, address schema.Address) ([]strin
 		return nil, err
 	}
 	if k.Item != "" {
-		return []string{k.Item, id}, nil
+		above, err := a.organizationPath(ctx, address)
+		return append(above, k.Item, id), err
 	}
 	parent, err := a.ownerPath(ctx, address)
 	if err != nil {

@@ -3,10 +3,12 @@ package realm
 import (
 	"context"
 	"fmt"
+	"net/url"
 	"slices"
 	"strings"
 
 	"github.com/cloakwork/cloakwork/drift"
+	"github.com/cloakwork/cloakwork/reconcile/keycloak"
 	"github.com/cloakwork/cloakwork/schema"
 )
 
@@ -18,6 +20,40 @@ func (o *observation) clientPolicies(realm map[string]any) {
 			o.put(schema.Join(schema.RealmAddress, kind, text(object["name"])), "", object)
 		}
 	}
+}
+
+// globalProfile tells whether a client profile is one that every realm has, which nobody can change.
+func globalProfile(_ string, o schema.Object) bool { return o.Fields["global"] == true }
+
+// globalProfiles reads the profiles that every realm has, where a declared policy names any that the realm's own aren't.
+func (o *observation) globalProfiles(ctx context.Context) error {
+	var all map[string]any
+	query := url.Values{"include-global-profiles": {"true"}}
+	if err := o.Client.Get(ctx, o.path("client-policies", "profiles"), query, &all); keycloak.IsForbidden(err) {
+		return unseen("view-realm", "the client profiles")
+	} else if err != nil {
+		return err
+	}
+	for _, profile := range objectsIn(all, "globalProfiles") {
+		name := text(profile["name"])
+		o.put(schema.Join(schema.RealmAddress, "clientProfiles", name), "", map[string]any{"name": name, "global": true})
+	}
+	return nil
+}
+
+// namesUnknownProfile tells whether a declared policy names a profile that is neither declared nor the realm's own.
+func (o *observation) namesUnknownProfile() bool {
+	for _, object := range o.want {
+		if object.Address.Kind() != "clientPolicies" {
+			continue
+		}
+		for _, profile := range Targets(object) {
+			if !known(o.want, o.live.State, profile) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // policyLists are the lists in the documents of two kinds.

@@ -41,6 +41,7 @@ var recorded = map[string][]string{
 	"components":                  {"COMPONENT", "USER_PROFILE"},
 	"requiredActions":             {"REQUIRED_ACTION", "REQUIRED_ACTION_CONFIG"},
 	"organizations":               {"ORGANIZATION"},
+	"members":                     {"ORGANIZATION_MEMBERSHIP", "USER"},
 	"users":                       {"USER"},
 	"federatedIdentities":         {"USER"},
 	"composites":                  {"REALM_ROLE", "CLIENT_ROLE"},
@@ -116,6 +117,14 @@ func typesOf(about []schema.Address) []string {
 			continue
 		}
 		types = append(types, "REALM") // an import
+		if a.Within("organizations") { // versions that have no groups there don't know the types
+			switch a.Kind() {
+			case "groups":
+				types = append(types, "ORGANIZATION_GROUP")
+			case "memberships":
+				types = append(types, "ORGANIZATION_GROUP_MEMBERSHIP")
+			}
+		}
 		for ; a != "" && a != schema.RealmAddress; a = a.Parent() {
 			types = append(types, recorded[a.Kind()]...)
 		}

@@ -3,6 +3,7 @@ package realm
 import (
 	"context"
 	"net/url"
+	"slices"
 
 	"github.com/cloakwork/cloakwork/reconcile/keycloak"
 	"github.com/cloakwork/cloakwork/schema"
@@ -36,6 +37,42 @@ func (o *observation) groups(ctx context.Context) error {
 	}
 	o.putGroups(schema.RealmAddress, groups)
 	return nil
+}
+
+// organizationGroups reads the trees of groups that an organization has, which no version before 26.6 knows.
+func (o *observation) organizationGroups(ctx context.Context, organization schema.Address, id string) error {
+	var groups []map[string]any
+	query := url.Values{"search": {"*"}, "populateHierarchy": {"true"}, "briefRepresentation": {"false"}}
+	if err := o.Client.Get(ctx, o.path("organizations", id, "groups"), query, &groups); keycloak.IsNotFound(err) {
+		return nil
+	} else if err != nil {
+		return err
+	}
+	o.putGroups(organization, groups)
+	return nil
+}
+
+// organizationPath leads to the organization that a group stands in; it is empty for groups of the realm.
+func (a *application) organizationPath(ctx context.Context, address schema.Address) ([]string, error) {
+	for ; address != "" && address != schema.RealmAddress; address = address.Parent() {
+		if address.Kind() == "organizations" {
+			return a.item(ctx, address)
+		}
+	}
+	return nil, nil
+}
+
+// groupsWith are the groups that have the ids.
+func (a *application) groupsWith(groups []groupOf) []schema.Address {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	var found []schema.Address
+	for address, id := range a.ids {
+		if address.Kind() == "groups" && slices.ContainsFunc(groups, func(g groupOf) bool { return g.ID == id }) {
+			found = append(found, address)
+		}
+	}
+	return found
 }
 
 // groupsOneByOne reads the groups of a list, and those below each, as versions before 26.7 need it: they match no group by *.

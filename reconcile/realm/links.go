@@ -16,7 +16,7 @@ import (
 func Targets(o schema.Object) []schema.Address {
 	var targets []schema.Address
 	for at, list := range sets(o) {
-		targets = append(targets, targetsAt(o.Address.Kind(), strings.Split(at, "\x00"), list)...)
+		targets = append(targets, targetsAt(o.Address, strings.Split(at, "\x00"), list)...)
 	}
 	targets = slices.AppendSeq(targets, maps.Values(flowsOf(o)))
 	slices.Sort(targets)
@@ -26,11 +26,19 @@ func Targets(o schema.Object) []schema.Address {
 // sets are the lists of names in an object of links, by the keys that lead to them, joined by NUL.
 func sets(o schema.Object) map[string][]any {
 	found := map[string][]any{}
-	switch client := o.Fields["serviceAccountClientId"]; {
-	case o.Address.Kind() == "federatedIdentities":
+	switch o.Address.Kind() {
+	case "federatedIdentities":
 		found["identityProvider"] = []any{o.Address.Name()}
-	case o.Address.Kind() == "users" && client != nil:
-		found["serviceAccountClientId"] = []any{client}
+	case "members":
+		found["username"] = []any{o.Address.Name()}
+	case "users":
+		if client := o.Fields["serviceAccountClientId"]; client != nil {
+			found["serviceAccountClientId"] = []any{client}
+		}
+	case "organizations":
+		found[linked], _ = o.Fields[linked].([]any)
+	case "clientPolicies":
+		found["profiles"], _ = o.Fields["profiles"].([]any)
 	}
 	if i := row(o.Address.Kind()); i < 0 || kinds[i].Shape != BodyLinks && kinds[i].Shape != PathLinks {
 		return found
@@ -50,16 +58,22 @@ func sets(o schema.Object) map[string][]any {
 	return found
 }
 
-// targetsAt are the objects that the names in one set of links mean.
-func targetsAt(kind string, at []string, names []any) []schema.Address {
+// targetsAt are the objects that the names in one set of links of an object mean.
+func targetsAt(a schema.Address, at []string, names []any) []schema.Address {
 	var targets []schema.Address
 	for _, v := range names {
 		name := text(v)
-		switch {
+		switch kind := a.Kind(); {
+		case byPath(kind) && a.Parent().Kind() == "members":
+			targets = append(targets, drift.GroupAt(a.Parent().Parent(), name))
 		case byPath(kind):
-			targets = append(targets, drift.GroupAt(name))
-		case kind == "federatedIdentities":
+			targets = append(targets, drift.GroupAt(schema.RealmAddress, name))
+		case kind == "federatedIdentities", kind == "organizations":
 			targets = append(targets, schema.Join(schema.RealmAddress, "identityProviders", name))
+		case kind == "members":
+			targets = append(targets, schema.Join(schema.RealmAddress, "users", name))
+		case kind == "clientPolicies":
+			targets = append(targets, schema.Join(schema.RealmAddress, "clientProfiles", name))
 		case kind == "users":
 			targets = append(targets, schema.Join(schema.RealmAddress, "clients", name))
 		case strings.HasSuffix(kind, "ClientScopes"):
@@ -85,14 +99,21 @@ func byPath(kind string) bool { return kind == "defaultGroups" || kind == "membe
 // they follow what is renamed or moved by themselves.
 func Renamed(s schema.State, renames []drift.Change) schema.State {
 	now := func(target schema.Address) schema.Address { return moved(target, renames) }
-	s = maps.Clone(s)
+	all := schema.State{}
 	for a, o := range s {
 		if IsLinks(a) {
-			o.Fields = renamedLinks(a.Kind(), nil, o.Fields, now).(map[string]any)
-			s[a] = o
+			o.Fields = renamedLinks(a, nil, o.Fields, now).(map[string]any)
 		}
+		if to := movedMember(a, renames); to != a {
+			if o.Address = to; to.Kind() == "members" {
+				o.Fields = maps.Clone(o.Fields)
+				o.Fields["username"] = to.Name()
+			}
+			a = to
+		}
+		all[a] = o
 	}
-	return s
+	return all
 }
 
 // Moved is an address, or the key of an open map as drift.Key makes it, after the renames.
@@ -116,15 +137,29 @@ func moved(a schema.Address, renames []drift.Change) schema.Address {
 			a = a.Moved(r.From, r.Address)
 		}
 	}
-	return a
+	return movedMember(a, renames)
 }
 
-func renamedLinks(kind string, at []string, v any, now func(schema.Address) schema.Address) any {
+// movedMember is the address of a member of an organization, or of what it has, after renames of users, whose names it bears.
+func movedMember(a schema.Address, renames []drift.Change) schema.Address {
+	parts := strings.Split(string(a), "/")
+	if len(parts) < 4 || parts[0] != "organizations" || parts[2] != "members" {
+		return a
+	}
+	for _, r := range renames {
+		if r.From == schema.Address("users/"+parts[3]) {
+			parts[3] = strings.TrimPrefix(string(r.Address), "users/")
+		}
+	}
+	return schema.Address(strings.Join(parts, "/"))
+}
+
+func renamedLinks(a schema.Address, at []string, v any, now func(schema.Address) schema.Address) any {
 	switch v := v.(type) {
 	case []any:
 		names := make([]any, len(v))
-		for i, target := range targetsAt(kind, at, v) {
-			if names[i] = now(target).Name(); byPath(kind) {
+		for i, target := range targetsAt(a, at, v) {
+			if names[i] = now(target).Name(); byPath(a.Kind()) {
 				names[i] = drift.GroupPath(now(target))
 			}
 		}
@@ -133,10 +168,10 @@ func renamedLinks(kind string, at []string, v any, now func(schema.Address) sche
 		renamed := map[string]any{}
 		for key, nested := range v {
 			name := key
-			if kind == "clientRoles" && len(at) == 1 || len(at) == 2 { // clientRoles.CLIENT, composites.client.CLIENT
+			if a.Kind() == "clientRoles" && len(at) == 1 || len(at) == 2 { // clientRoles.CLIENT, composites.client.CLIENT
 				name = now(schema.Join(schema.RealmAddress, "clients", key)).Name()
 			}
-			renamed[name] = renamedLinks(kind, append(slices.Clip(at), key), nested, now)
+			renamed[name] = renamedLinks(a, append(slices.Clip(at), key), nested, now)
 		}
 		return renamed
 	}
@@ -147,7 +182,7 @@ func renamedLinks(kind string, at []string, v any, now func(schema.Address) sche
 // itself would drop them without a word. A realm that isn't there yet will bring what Keycloak makes by itself.
 func Dangling(r *Realm, live Live, want schema.State) []schema.Problem {
 	leadsNowhere := func(target schema.Address) bool {
-		builtin := !live.Exists && Builtin(r.Name, schema.Object{Address: target})
+		builtin := !live.Exists && (Builtin(r.Name, schema.Object{Address: target}) || target.Kind() == "clientProfiles")
 		return !known(want, live.State, target) && !builtin
 	}
 	var problems []schema.Problem
@@ -161,7 +196,7 @@ func Dangling(r *Realm, live Live, want schema.State) []schema.Problem {
 			problems = append(problems, dangling(o.Origin, want, live.State, a, parent))
 		}
 		for at, names := range sets(o) {
-			for _, target := range targetsAt(a.Kind(), strings.Split(at, "\x00"), names) {
+			for _, target := range targetsAt(a, strings.Split(at, "\x00"), names) {
 				if !leadsNowhere(target) {
 					continue
 				}
@@ -245,7 +280,7 @@ func (a *application) link(ctx context.Context, c *drift.Change) (linking, error
 	for _, d := range c.Diffs {
 		want, _ := d.Want.([]any)
 		have, _ := d.Have.([]any)
-		w, h := targetsAt(c.Address.Kind(), d.At, want), targetsAt(c.Address.Kind(), d.At, have)
+		w, h := targetsAt(c.Address, d.At, want), targetsAt(c.Address, d.At, have)
 		l.add, l.remove = append(l.add, difference(w, h)...), append(l.remove, difference(h, w)...)
 	}
 	return l, nil
@@ -262,16 +297,15 @@ func (a *application) currentLinks(ctx context.Context, links schema.Address, ki
 	if err != nil {
 		return nil, err
 	}
-	var names []any
 	if kind.Name == "memberships" {
-		names, err = a.groupsOf(ctx, path[1])
-	} else {
-		names, err = a.names(ctx, append(path, kind.Path)...)
+		groups, err := a.groupsOf(ctx, path...)
+		return a.groupsWith(groups), err
 	}
+	names, err := a.names(ctx, append(path, kind.Path)...)
 	if err != nil {
 		return nil, err
 	}
-	return targetsAt(kind.Name, []string{kind.Name}, names), nil
+	return targetsAt(links, []string{kind.Name}, names), nil
 }
 
 // ownerPath leads to the object that holds links.
@@ -299,7 +333,11 @@ func (a *application) changeLinks(ctx context.Context, l linking, targets []sche
 			if err != nil {
 				return err
 			}
-			if err := a.changePathLink(ctx, append(slices.Clip(path), id), add); err != nil {
+			at := append(slices.Clip(path), id)
+			if l.change.Address.Parent().Kind() == "members" { // organizations/O/members/U, but organizations/O/groups/G/members/U
+				at = append(slices.Clip(owner[:2]), "groups", id, "members", owner[3])
+			}
+			if err := a.changePathLink(ctx, at, add); err != nil {
 				return fmt.Errorf("%s: %w", t, err)
 			}
 		}

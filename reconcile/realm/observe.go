@@ -60,11 +60,14 @@ func (r *Realm) Observe(ctx context.Context, want *schema.Realm, source string) 
 	needed := need(want, o.live.Ledgers[source].Owned)
 	second := append(needed.reads("roles", o.clientRoles), o.defaultGroups)
 	for kind, read := range map[string]func(context.Context) error{"identityProviders": o.identityProviders,
-		"requiredActions": o.requiredActions, "components": o.components, "organizations": o.organizations(want),
+		"requiredActions": o.requiredActions, "components": o.components, "organizations": o.organizations(needed),
 		"workflows": o.workflows} {
 		if needed[kind] != nil {
 			second = append(second, read)
 		}
+	}
+	if o.namesUnknownProfile() {
+		second = append(second, o.globalProfiles)
 	}
 	if localizes(want, o.live.Ledgers[source].Owned) {
 		second = append(second, o.localization)

@@ -13,8 +13,8 @@ import (
 // linked is the field of an organization that its representation doesn't bring: the aliases of its identity providers.
 const linked = "identityProviders"
 
-// organizations reads them, and of those whose identity providers are declared, these too.
-func (o *observation) organizations(want *schema.Realm) func(context.Context) error {
+// organizations reads them, and of those whose identity providers, groups or members are asked for, these too.
+func (o *observation) organizations(needed needed) func(context.Context) error {
 	return func(ctx context.Context) error {
 		all, err := o.all(ctx, url.Values{"briefRepresentation": {"false"}}, "organizations")
 		if keycloak.IsNotFound(err) { // the realm has them not enabled
@@ -26,12 +26,22 @@ func (o *observation) organizations(want *schema.Realm) func(context.Context) er
 		}
 		for _, organization := range all {
 			a, id := schema.Join(schema.RealmAddress, "organizations", text(organization["alias"])), text(organization["id"])
-			if _, declared := want.State[a].Fields[linked]; declared {
+			if _, declared := o.want[a].Fields[linked]; declared {
 				if organization[linked], err = o.linkedProviders(ctx, id); err != nil {
 					return err
 				}
 			}
 			o.put(a, id, organization)
+			if needed["groups"][a] {
+				if err := o.organizationGroups(ctx, a, id); err != nil {
+					return err
+				}
+			}
+			if needed["members"][a] {
+				if err := o.members(ctx, a, id); err != nil {
+					return err
+				}
+			}
 		}
 		return nil
 	}
@@ -63,6 +73,7 @@ func (a *application) organization(ctx context.Context, c *drift.Change) error {
 		if id, err = a.Client.Post(ctx, a.path("organizations"), nil, without(deepCopy(c.Want.Fields), linked), nil); err != nil {
 			return err
 		}
+		a.made(c.Address, id)
 	default:
 		diffs := slices.DeleteFunc(slices.Clone(c.Diffs), func(d drift.Diff) bool { return d.At[0] == linked })
 		if len(diffs) == 0 {

@@ -106,7 +106,7 @@ func (p *place) touched() []schema.Address {
 	case "components":
 		return p.component()
 	case "organizations":
-		return p.member(realm, "organizations", p.at(1), text(p.body["alias"]))
+		return p.inOrganization()
 	case "default-groups":
 		return below(realm, "defaultGroups")
 	case "default-default-client-scopes":
@@ -235,14 +235,59 @@ func roleMappings(owners []schema.Address, of string) []schema.Address {
 	return below(owners, "clientRoles")
 }
 
+// inOrganization is what stands in an organization. Who is taken into it isn't told, who leaves is.
+func (p *place) inOrganization() []schema.Address {
+	organizations := p.ids[p.at(1)]
+	switch p.at(2) {
+	case "":
+		return p.member([]schema.Address{schema.RealmAddress}, "organizations", p.at(1), text(p.body["alias"]))
+	case "members":
+		if p.at(3) == "" {
+			return below(organizations, "members")
+		}
+		return p.members(organizations, p.at(3))
+	case "groups":
+		if p.at(3) == "" {
+			return p.member(organizations, "groups", text(p.body["id"]), text(p.body["name"]))
+		}
+		if p.at(4) == "members" {
+			return below(p.members(organizations, p.at(5)), "memberships")
+		}
+		group := *p
+		group.parts = p.parts[2:]
+		touched := group.inGroup()
+		p.renamed = group.renamed
+		return touched
+	}
+	return nil
+}
+
+// members are those who bear the id of a user.
+func (p *place) members(organizations []schema.Address, id string) []schema.Address {
+	var members []schema.Address
+	for _, user := range usersAmong(p.ids[id]) {
+		members = append(members, below(organizations, "members", user.Name())...)
+	}
+	return members
+}
+
+// usersAmong are the users who bear an id, and not what they are elsewhere: members of organizations.
+func usersAmong(all []schema.Address) []schema.Address {
+	return slices.DeleteFunc(slices.Clone(all), func(a schema.Address) bool { return a.Kind() != "users" })
+}
+
 func (p *place) inUser() []schema.Address {
-	owners := p.ids[p.at(1)]
+	owners := usersAmong(p.ids[p.at(1)])
 	switch p.at(2) {
 	case "":
 		if p.ResourceType == "USER_PROFILE" {
 			return p.profile()
 		}
-		return p.member([]schema.Address{schema.RealmAddress}, "users", p.at(1), strings.ToLower(text(p.body["username"])))
+		all := p.member([]schema.Address{schema.RealmAddress}, "users", p.at(1), strings.ToLower(text(p.body["username"])))
+		if p.OperationType == "DELETE" {
+			return all
+		}
+		return usersAmong(all)
 	case "role-mappings":
 		return roleMappings(owners, p.at(3))
 	case "groups":

@@ -213,31 +213,48 @@ func (o *observation) grants(ctx context.Context, want schema.State, user schema
 	})
 }
 
-func (o *observation) memberships(ctx context.Context, user schema.Address) error {
-	return o.ofUser(user, func(id string) error {
-		paths, err := o.groupsOf(ctx, id)
-		if err == nil {
-			o.put(schema.Join(user, "memberships"), "", map[string]any{"groups": paths})
+// memberships reads the groups of a user, or of a member of an organization among the organization's.
+func (o *observation) memberships(ctx context.Context, owner schema.Address) error {
+	return o.ofUser(owner, func(id string) error {
+		path := []string{"users", id}
+		if owner.Kind() == "members" {
+			organization, ok := o.object(owner.Parent())
+			if !ok {
+				return nil
+			}
+			path = []string{"organizations", organization.ID, "members", id}
 		}
-		return err
+		groups, err := o.groupsOf(ctx, path...)
+		if err != nil {
+			return err
+		}
+		paths := []any{}
+		for _, g := range groups {
+			if a, ok := o.withID("groups", g.ID); ok { // its path doesn't tell a slash in a name from one between two
+				g.Path = drift.GroupPath(a)
+			}
+			paths = append(paths, g.Path)
+		}
+		o.put(schema.Join(owner, "memberships"), "", map[string]any{"groups": paths})
+		return nil
 	})
 }
 
-// groupsOf are the paths of the groups that a user is a member of.
-func (r *Realm) groupsOf(ctx context.Context, id string) ([]any, error) {
-	raw, err := r.Client.All(ctx, r.path("users", id, "groups"), nil, page)
+type groupOf struct{ ID, Path string }
+
+// groupsOf are the groups that a user is in.
+func (r *Realm) groupsOf(ctx context.Context, path ...string) ([]groupOf, error) {
+	raw, err := r.Client.All(ctx, r.path(append(path, "groups")...), nil, page)
 	if err != nil {
 		return nil, err
 	}
-	paths := []any{}
-	for _, b := range raw {
-		var group struct{ Path string }
-		if err := json.Unmarshal(b, &group); err != nil {
+	groups := make([]groupOf, len(raw))
+	for i, b := range raw {
+		if err := json.Unmarshal(b, &groups[i]); err != nil {
 			return nil, fmt.Errorf("read the groups of a user: %w", err)
 		}
-		paths = append(paths, group.Path)
 	}
-	return paths, nil
+	return groups, nil
 }
 
 func (o *observation) federatedIdentities(ctx context.Context, user schema.Address) error {

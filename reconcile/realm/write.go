@@ -112,6 +112,8 @@ func (a *application) apart(ctx context.Context, c *drift.Change) error {
 		return a.user(ctx, c)
 	case "federatedIdentities":
 		return a.federatedIdentity(ctx, c)
+	case "members":
+		return a.member(ctx, c)
 	default:
 		return fmt.Errorf("nobody writes %s", kind)
 	}
@@ -120,7 +122,7 @@ func (a *application) apart(ctx context.Context, c *drift.Change) error {
 func (a *application) create(ctx context.Context, k Kind, o schema.Object) error {
 	parent := o.Address.Parent()
 	below := k.Path
-	if k.Nested != "" && parent != schema.RealmAddress {
+	if k.Nested != "" && parent.Kind() == k.Name {
 		below = k.Nested
 	}
 	path, err := a.ownerPath(ctx, o.Address)
@@ -144,15 +146,16 @@ func (a *application) create(ctx context.Context, k Kind, o schema.Object) error
 
 // moveGroup takes a group with all below it to another parent, by making it a child there again with its id.
 func (a *application) moveGroup(ctx context.Context, c *drift.Change) error {
-	path := []string{"groups"}
-	if parent := c.Address.Parent(); parent != schema.RealmAddress {
-		id, err := a.id(ctx, parent)
-		if err != nil {
-			return err
-		}
-		path = append(path, id, "children")
+	path, err := a.ownerPath(ctx, c.Address)
+	if err != nil {
+		return err
 	}
-	_, err := a.Client.Post(ctx, a.path(path...), nil, map[string]any{"id": c.Have.ID, "name": c.Have.Fields["name"]}, nil)
+	below := "groups"
+	if c.Address.Parent().Kind() == "groups" {
+		below = "children"
+	}
+	path = append(path, below)
+	_, err = a.Client.Post(ctx, a.path(path...), nil, map[string]any{"id": c.Have.ID, "name": c.Have.Fields["name"]}, nil)
 	return err
 }
 
