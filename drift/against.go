@@ -73,7 +73,7 @@ func whole(r *schema.Realm) schema.State {
 }
 
 func differences(facts schema.Facts, want, have schema.State) []Change {
-	c := begin(facts, nil, nil, want, have)
+	c := begin(facts, nil, Memory{}, want, have)
 	var changes []Change
 	for _, a := range want.Addresses() {
 		w := want[a]

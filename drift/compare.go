@@ -10,13 +10,12 @@ import (
 
 // Compare lists what must change for have to become want, parents first, deletes last. Only declared fields are
 // compared: what a manifest leaves out belongs to the server. Only owned objects are deleted: what we never made is not
-// ours to remove. The predicate owned is asked about addresses and about the keys of open maps (clients/portal#attributes.x);
-// it also answers true for a stranger in a list that is complete as declared, and never for what Keycloak made itself.
+// ours to remove.
 //
 // Base is what was declared when this source was last applied: it tells a commit from drift. Nil means that it can't be
 // read, and every cause is unknown.
-func Compare(facts schema.Facts, base schema.State, owned func(schema.Address) bool, want, have schema.State) []Change {
-	c := begin(facts, base, owned, want, have)
+func Compare(facts schema.Facts, base schema.State, memory Memory, want, have schema.State) []Change {
+	c := begin(facts, base, memory, want, have)
 	var changes []Change
 	for _, a := range want.Addresses() {
 		if change, ok := c.wanted(want[a]); ok {
@@ -28,9 +27,23 @@ func Compare(facts schema.Facts, base schema.State, owned func(schema.Address) b
 	return changes
 }
 
+// Memory is what a comparison knows of the past beside what was declared then. Its predicates are asked about keys as Key
+// makes them: identityProviders/google#config.clientSecret.
+type Memory struct {
+	// Owned tells what this source made or took over: addresses, and the keys of open maps. It also answers true for a
+	// stranger in a list that is complete as declared, and never for what Keycloak made itself.
+	Owned func(schema.Address) bool
+	// Written tells whether a value that can't be read back is the one that was last written; nil where nobody remembers,
+	// and what was declared before has to tell.
+	Written func(key schema.Address, v any) bool
+	// Input tells whether the value that stands on the server may have come from $(…); nil where nobody wrote that down, and
+	// all may that was not declared before.
+	Input func(key schema.Address) bool
+}
+
 // Renames are the renames that want declares of what stands in have under a former name, parents first.
 func Renames(want, have schema.State) []Change {
-	c := begin(nil, nil, nil, want, have)
+	c := begin(nil, nil, Memory{}, want, have)
 	var renames []Change
 	for _, a := range want.Addresses() {
 		if _, live := c.have[a]; live {
@@ -44,8 +57,8 @@ func Renames(want, have schema.State) []Change {
 	return renames
 }
 
-func begin(facts schema.Facts, base schema.State, owned func(schema.Address) bool, want, have schema.State) comparison {
-	c := comparison{facts: facts, base: base, owned: owned, want: want, have: maps.Clone(have),
+func begin(facts schema.Facts, base schema.State, memory Memory, want, have schema.State) comparison {
+	c := comparison{Memory: memory, facts: facts, base: base, want: want, have: maps.Clone(have),
 		moved: map[schema.Address]schema.Address{}, renamed: map[schema.Address]schema.Address{}}
 	for a, o := range want {
 		for _, was := range o.Was {
@@ -62,9 +75,9 @@ func Key(a schema.Address, path string) schema.Address { return a + "#" + schema
 func Element(path string, v any) string { return path + "." + scalar(v) }
 
 type comparison struct {
+	Memory
 	facts      schema.Facts
 	base       schema.State
-	owned      func(schema.Address) bool
 	want, have schema.State
 	moved      map[schema.Address]schema.Address // where renames took things: new → old
 	renamed    map[schema.Address]schema.Address // what is declared to have been renamed: old → new
@@ -189,11 +202,11 @@ func (c *comparison) ours(a schema.Address, path string) bool {
 		}
 		return Key(a, path)
 	}
-	if c.owned(name(a)) {
+	if c.Owned(name(a)) {
 		return true
 	}
 	old, ok := c.moved[a]
-	return ok && c.owned(name(old))
+	return ok && c.Owned(name(old))
 }
 
 // surplus is what is live and ours and no longer wanted. What goes with its parent isn't listed.
@@ -273,8 +286,9 @@ func (c *comparison) diffs(w, h schema.Object) []Diff {
 			if fact.Create || !c.differs(fact, w, path, asked, have[name]) {
 				continue
 			}
-			diffs = append(diffs, Diff{Path: path, At: at, Want: asked, Have: have[name],
-				Cause: c.causeOfDiff(fact, w, path, have[name]), Secret: c.facts.Secret(w, path) || c.wasSecret(w.Address, path)})
+			unseen := fact.Hides(have[name])
+			diffs = append(diffs, Diff{Path: path, At: at, Want: asked, Have: have[name], Cause: c.causeOfDiff(fact, w, path, have[name]),
+				Secret: unseen || c.facts.Secret(w, path) || c.wasSecret(w.Address, path), Unseen: unseen})
 		}
 	}
 	walk(nil, w.Fields, h.Fields)
@@ -284,19 +298,31 @@ func (c *comparison) diffs(w, h schema.Object) []Diff {
 }
 
 func (c *comparison) differs(fact schema.Fact, w schema.Object, path string, want, have any) bool {
-	if !fact.WriteOnly {
+	if !fact.Hides(have) || empty(want) {
 		return !same(fact, want, have)
+	}
+	if c.Written != nil {
+		return !c.Written(Key(w.Address, path), want)
 	}
 	// Nobody can read it, so it is written once, and again by a commit that changes it. What was about to be written when a
 	// pass was cut off is ours already, and may not be there.
 	before, known := c.before(w.Address, path)
-	return !known || !same(fact, before, want) || !c.ours(w.Address, path)
+	return !known || !same(fact, before, want) || c.keyed(w.Address.Kind(), path) && !c.ours(w.Address, path)
+}
+
+// keyed tells whether a path leads to a key of an open map, which is owned by itself.
+func (c *comparison) keyed(kind, path string) bool {
+	for i := range path {
+		if path[i] == '.' && c.facts.Of(kind, path[:i]).Map {
+			return true
+		}
+	}
+	return false
 }
 
 // dropped are the keys of open maps that are ours and no longer declared; what the server puts in by itself stays.
 func (c *comparison) dropped(w, h schema.Object) []Diff {
 	var diffs []Diff
-	_, known := c.last(w.Address) // else all but names may have come from $(…)
 	var walk func(at []string, want, have map[string]any)
 	walk = func(at []string, want, have map[string]any) {
 		open := c.facts.Of(w.Address.Kind(), strings.Join(at, ".")).Map
@@ -320,7 +346,7 @@ func (c *comparison) dropped(w, h schema.Object) []Diff {
 				if cause != FromBoth {
 					cause = FromCommit // it is ours, and no longer declared, whatever can be read of the past
 				}
-				secret := c.facts.Secret(w, path) || c.wasSecret(w.Address, path) || !known && fact.Ref == ""
+				secret := fact.Hides(v) || c.facts.Secret(w, path) || c.wasSecret(w.Address, path)
 				diffs = append(diffs, Diff{Path: path, At: at, Have: v, Unset: true, Cause: cause, Secret: secret})
 			}
 		}
@@ -367,10 +393,16 @@ func (c *comparison) last(a schema.Address) (schema.Object, bool) {
 	return o, ok
 }
 
-// wasSecret tells whether what stands on the server may be the secret that was last declared there.
+// wasSecret tells whether what stands on the server may be a secret that was declared there. What names an object never is.
 func (c *comparison) wasSecret(a schema.Address, path string) bool {
+	if c.facts.Of(a.Kind(), path).Ref != "" {
+		return false
+	}
 	o, ok := c.last(a)
-	return ok && c.facts.Secret(o, path)
+	if c.Input == nil && !ok {
+		return true
+	}
+	return ok && c.facts.Secret(o, path) || c.Input != nil && c.Input(Key(a, path))
 }
 
 // Value is what stands in an object's fields at a path. The keys of maps may hold dots themselves.
@@ -397,7 +429,12 @@ func (c *comparison) causeOfDiff(fact schema.Fact, w schema.Object, path string,
 	}
 	want, wanted := Value(w.Fields, path)
 	before, known := c.before(w.Address, path)
+	unseen := fact.Hides(have)
 	switch {
+	case unseen && known && wanted && same(fact, before, want) && !w.Inputs[path]:
+		return Unknown // neither side moved, as far as can be told
+	case unseen && known && wanted && !same(fact, before, want):
+		return FromCommit
 	case known == wanted && (!known || same(fact, before, want)):
 		if w.Inputs[path] {
 			return FromInput

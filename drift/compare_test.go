@@ -105,7 +105,7 @@ func TestCompare(t *testing.T) {
 		{name: "and not again", base: []string{"clients/a: attributes.pin=1"}, want: []string{"clients/a: attributes.pin=1"}, have: []string{"clients/a: attributes.pin=**********"},
 			owned: "clients/a#attributes.pin"},
 		{name: "but by a commit that changes it", base: []string{"clients/a: attributes.pin=1"}, want: []string{"clients/a: attributes.pin=2"}, have: []string{"clients/a: attributes.pin=**********"},
-			owned: "clients/a#attributes.pin", changes: "update clients/a both attributes.pin:**********→2(both)"},
+			owned: "clients/a#attributes.pin", changes: "update clients/a commit attributes.pin:**********→2(commit)"},
 		{name: "a value for creation only is never compared", want: []string{"clients/a: initial=1"}, have: []string{"clients/a:"}},
 		{name: "a rename keeps what stands below", base: []string{"clients/old:", "clients/old/roles/r: x=1"}, want: []string{"clients/new: x=1 $was=old", "clients/new/roles/r: x=1"},
 			have:    []string{"clients/old: x=1", "clients/old/roles/r: x=1", "clients/old/roles/gone:"},
@@ -130,7 +130,7 @@ func TestCompare(t *testing.T) {
 			}
 			owned := func(a schema.Address) bool { return strings.Contains(" "+c.owned+" ", " "+string(a)+" ") }
 			have := state(c.have...)
-			got := said(Compare(facts, base, owned, state(c.want...), have))
+			got := said(Compare(facts, base, Memory{Owned: owned}, state(c.want...), have))
 			if got != c.changes {
 				t.Errorf("changes\n%s\nwant\n%s", got, c.changes)
 			}
@@ -146,7 +146,7 @@ func TestSecretsAreMarkedAndNeverShown(t *testing.T) {
 	c := want["clients/c"]
 	c.Inputs = map[string]bool{"name": true}
 	want["clients/c"] = c
-	changes := Compare(facts, schema.State{}, func(schema.Address) bool { return false }, want, state("clients/a: secret=old-hunter", "clients/c: name=before"))
+	changes := Compare(facts, schema.State{}, Memory{Owned: func(schema.Address) bool { return false }}, want, state("clients/a: secret=old-hunter", "clients/c: name=before"))
 	report := Report{Server: "eu", Realm: "acme", Changes: changes, Verdict: Pending, Says: SayChanges(changes)}
 	var out strings.Builder
 	for _, write := range []func() error{
@@ -205,7 +205,7 @@ func TestAFormerSecretIsHidden(t *testing.T) {
 		{"a literal takes its place", base, "clients/a: attributes.k=public plain=public", true},
 		{"its object is renamed", base, "clients/new: plain=public $was=old", false},
 	} {
-		report := Report{Changes: Compare(facts, c.base, owned, state(c.want), have), Verdict: Pending}
+		report := Report{Changes: Compare(facts, c.base, Memory{Owned: owned}, state(c.want), have), Verdict: Pending}
 		var out strings.Builder
 		if err := Text(&out, report, nil); err != nil {
 			t.Fatal(err)
@@ -243,7 +243,7 @@ func TestAChangeIsTakenApartByWhoMoved(t *testing.T) {
 			"rename clients/a commit from clients/old", "map[y:5]", "update clients/a drift y:5→1(drift)"},
 		{"an object that is gone", "clients/a: x=1", "clients/a: x=1", "roles/b:", "create clients/a drift", "map[x:1]", ""},
 	} {
-		changes := Compare(facts, state(c.base), func(schema.Address) bool { return false }, state(c.want), state(c.have))
+		changes := Compare(facts, state(c.base), Memory{Owned: func(schema.Address) bool { return false }}, state(c.want), state(c.have))
 		before := said(changes)
 		asked, moved, ok := changes[0].Apart()
 		if got := said([]Change{asked}); got != c.asked {

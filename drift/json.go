@@ -19,6 +19,7 @@ type (
 		Hint     string        `json:"hint,omitempty"`
 		Objects  int           `json:"objects"`
 		Changes  []changeJSON  `json:"changes"`
+		Unseen   []unseenJSON  `json:"unseen"`
 		Problems []problemJSON `json:"problems"`
 		Notes    []string      `json:"notes,omitempty"`
 		Began    time.Time     `json:"began"`
@@ -43,6 +44,12 @@ type (
 		Have   any    `json:"have,omitempty"`
 		Unset  bool   `json:"unset,omitempty"`
 		Secret bool   `json:"secret,omitempty"` // want and have are left out
+		Unseen bool   `json:"unseen,omitempty"` // Keycloak shows asterisks in place of what it has
+	}
+	unseenJSON struct {
+		Address schema.Address `json:"address"`
+		Path    string         `json:"path"`
+		Written bool           `json:"written"` // as last written, as far as fingerprints tell
 	}
 	writerJSON struct {
 		Name  string    `json:"name,omitempty"`
@@ -69,17 +76,20 @@ type (
 func JSON(w io.Writer, reports []Report) error {
 	out := []reportJSON{}
 	for _, r := range reports {
-		j := reportJSON{r.Server, r.Realm, r.Commit, r.Verdict, r.Says, r.Hint, r.Objects, []changeJSON{}, ProblemsJSON(r.Problems), r.Notes, r.Began, r.Ended}
+		j := reportJSON{r.Server, r.Realm, r.Commit, r.Verdict, r.Says, r.Hint, r.Objects, []changeJSON{}, []unseenJSON{}, ProblemsJSON(r.Problems), r.Notes, r.Began, r.Ended}
 		for _, c := range r.Changes {
 			change := changeJSON{c.Op, c.Cause, c.Address, c.From, writer(c.By), origin(c.origin()), nil, c.Risk, c.Outcome, c.Says}
 			for _, d := range c.Diffs {
-				diff := diffJSON{Path: d.Path, Cause: d.Cause, Unset: d.Unset, Secret: d.Secret}
+				diff := diffJSON{Path: d.Path, Cause: d.Cause, Unset: d.Unset, Secret: d.Secret, Unseen: d.Unseen}
 				if !d.Secret {
 					diff.Want, diff.Have = d.Want, d.Have
 				}
 				change.Diffs = append(change.Diffs, diff)
 			}
 			j.Changes = append(j.Changes, change)
+		}
+		for _, u := range r.Unseen {
+			j.Unseen = append(j.Unseen, unseenJSON{u.Address, u.Path, u.Written})
 		}
 		out = append(out, j)
 	}

@@ -24,11 +24,11 @@ func TestAnObjectInAListKeepsWhatIsNotDeclaredOfIt(t *testing.T) {
 	}
 	live := state(domains(map[string]any{"name": "b", "verified": true}, map[string]any{"name": "a", "verified": false}))
 	want := state(domains(map[string]any{"name": "a"}, map[string]any{"name": "b"}))
-	if changes := Compare(facts, nil, nothing, want, live); len(changes) > 0 {
+	if changes := Compare(facts, nil, Memory{Owned: nothing}, want, live); len(changes) > 0 {
 		t.Errorf("found %v", changes)
 	}
 	want = state(domains(map[string]any{"name": "b"}, map[string]any{"name": "c"}))
-	changes := Compare(facts, nil, nothing, want, live)
+	changes := Compare(facts, nil, Memory{Owned: nothing}, want, live)
 	if len(changes) != 1 {
 		t.Fatalf("found %v", changes)
 	}
@@ -36,7 +36,7 @@ func TestAnObjectInAListKeepsWhatIsNotDeclaredOfIt(t *testing.T) {
 		t.Errorf("to be written (-want +got):\n%s", diff)
 	}
 	want = state(domains(map[string]any{"name": "a", "verified": true}, map[string]any{"name": "b"}))
-	if changes := Compare(facts, nil, nothing, want, live); len(changes) != 1 {
+	if changes := Compare(facts, nil, Memory{Owned: nothing}, want, live); len(changes) != 1 {
 		t.Errorf("found %v", changes)
 	}
 }

@@ -40,6 +40,13 @@ func Markdown(w io.Writer, reports []Report) error {
 				strings.Join(risks, ", "), outcome(c))
 		}
 		b.WriteString("\n")
+		lines := unseenLines(r.Unseen)
+		for _, line := range lines {
+			fmt.Fprintf(&b, "- %s\n", escapeMarkdown(line))
+		}
+		if len(lines) > 0 {
+			b.WriteString("\n")
+		}
 	}
 	_, err := io.WriteString(w, b.String())
 	return err

@@ -49,7 +49,7 @@ func TestElementsThatAreUsedUpAreWrittenOnce(t *testing.T) {
 		}
 		have := schema.Object{Address: "users/ann", Fields: map[string]any{"username": "ann", "requiredActions": list(c.live)}}
 		got := nothing
-		for _, change := range Compare(facts, nil, owned, schema.State{want.Address: want}, schema.State{have.Address: have}) {
+		for _, change := range Compare(facts, nil, Memory{Owned: owned}, schema.State{want.Address: want}, schema.State{have.Address: have}) {
 			for _, d := range change.Diffs {
 				var names []string
 				for _, v := range d.Want.([]any) {

@@ -28,7 +28,7 @@ const (
 	FromDrift  Cause = "drift"   // the server moved
 	FromBoth   Cause = "both"    // both moved
 	FromInput  Cause = "input"   // a substituted value differs, and git doesn't say which side moved
-	Unknown    Cause = "unknown" // what was last applied can't be read
+	Unknown    Cause = "unknown" // what was last applied can't be read, or told
 )
 
 // Outcome is how a change ended.
@@ -90,6 +90,7 @@ type Diff struct {
 	Cause      Cause
 	Unset      bool
 	Secret     bool // its values are never shown
+	Unseen     bool // Keycloak shows asterisks in place of what it has
 }
 
 // Verdict is what a pass comes to.
@@ -116,6 +117,7 @@ type Report struct {
 	Hint                              string // what to do about it, "" where nothing is
 	Objects                           int    // how many are declared
 	Changes                           []Change
+	Unseen                            []Unseen // declared values that Keycloak doesn't show, but for those that Changes write
 	Problems                          []schema.Problem
 	Notes                             []string // what a reader should know beside that, and a commit's status needn't say
 	Began, Ended                      time.Time

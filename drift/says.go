@@ -11,13 +11,18 @@ import (
 const Longest = 140
 
 // Judge is the verdict over what a pass found and did, where nothing ended it early, and the sentence for it.
-func Judge(objects int, changes []Change) (Verdict, string) {
+func Judge(objects int, changes []Change, unseen []Unseen) (Verdict, string) {
 	open := undone(changes)
 	switch {
-	case len(open) == 0 && objects == 1:
-		return InSync, "1 object as declared"
 	case len(open) == 0:
-		return InSync, fmt.Sprintf("%d objects as declared", objects)
+		says := fmt.Sprintf("%d objects as declared", objects)
+		if objects == 1 {
+			says = "1 object as declared"
+		}
+		if not := SayUnseen(unseen); not != "" {
+			says += "; " + not
+		}
+		return InSync, says
 	case Drifts(open):
 		return Drifted, SayDrift(slices.DeleteFunc(open, func(c Change) bool { return !drifts(c) }))
 	}

@@ -26,6 +26,9 @@ func Text(w io.Writer, r Report, paint Paint) error {
 	for _, c := range r.Changes {
 		t.change(c)
 	}
+	for _, line := range unseenLines(r.Unseen) {
+		t.line("  %s", t.paint("faint", "? "+Escape(line)))
+	}
 	t.problems(r.Problems)
 	for _, note := range r.Notes {
 		t.line("%s %s", t.paint("hint", "note:"), Escape(note))
@@ -136,6 +139,8 @@ func secretly(op Op, d Diff) string {
 		return "(secret)"
 	case d.Unset:
 		return "(secret) → (none)"
+	case d.Unseen:
+		return "(can't be seen) → (secret)"
 	case d.Have == nil:
 		return "(none) → (secret)"
 	}

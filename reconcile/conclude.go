@@ -24,7 +24,7 @@ func conclude(r *drift.Report, mode Mode, err error) {
 		r.Verdict, r.Says = drift.Drifted, drift.SayDrift(r.Changes)
 		return
 	case err == nil:
-		r.Verdict, r.Says = drift.Judge(r.Objects, r.Changes)
+		r.Verdict, r.Says = drift.Judge(r.Objects, r.Changes, r.Unseen)
 		return
 	case errors.As(err, &newer):
 		r.Verdict = drift.Superseded

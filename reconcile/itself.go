@@ -36,7 +36,9 @@ func (w *work) realmItself(ctx context.Context) (done bool, err error) {
 	created := drift.Change{Op: drift.Create, Cause: drift.FromCommit, Address: schema.RealmAddress,
 		Want: w.Want.State[schema.RealmAddress], Outcome: drift.Done}
 	w.report.Changes = append(w.report.Changes, created)
-	return false, w.observe(ctx)
+	err = w.observe(ctx)
+	w.wrote(created)
+	return false, err
 }
 
 // renamedRealm finds the realm under a former name, and renames it.

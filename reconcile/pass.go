@@ -4,6 +4,7 @@ package reconcile
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
@@ -44,6 +45,7 @@ type Pass struct {
 	// Descends tells whether commit b comes after a; nil where the source knows no commits.
 	Descends func(a, b string) (bool, error)
 
+	FingerprintKey     FingerprintKey // tells of secrets that can't be read back whether they changed
 	AllowRealmDeletion bool
 	Report             func(drift.Report) // told of drift and of other changes before they are made, and of the end; may be nil
 	Log                *slog.Logger
@@ -192,7 +194,7 @@ func (w *work) decide() ([]drift.Change, error) {
 	changes := w.compare()
 	problems := append(w.foreign(), realm.Dangling(w.realm, w.left(changes), w.Want.State)...)
 	if w.Mode != Drift {
-		problems = append(problems, realm.Obstacles(w.live, realm.Aligned(w.Want.State, nil, w.Want.State, nil), changes)...)
+		problems = append(problems, realm.Obstacles(w.live, realm.Aligned(w.Want.State, w.Want.State, nil), changes)...)
 	}
 	if len(problems) > 0 {
 		w.report.Problems = problems
@@ -253,11 +255,12 @@ func (w *work) compare() []drift.Change {
 	for key := range w.ledger.Owned {
 		ours[realm.Moved(key, made)] = true
 	}
-	base = realm.Aligned(want, nil, base, before)
-	have = realm.Aligned(want, base, have, now)
-	want = realm.Aligned(want, nil, want, nil)
+	base = realm.Aligned(want, base, before)
+	have = realm.Aligned(want, have, now)
+	want = realm.Aligned(want, want, nil)
 	owned := func(a schema.Address) bool { return w.owned(a) || strings.Contains(string(a), "#") && ours[a] }
-	changes := drift.Compare(w.Facts, base, owned, want, have)
+	changes := drift.Compare(w.Facts, base, w.memory(owned, made), want, have)
+	w.report.Unseen = drift.FindUnseen(w.Facts, want, have, changes, w.remembered(made))
 	for i, c := range changes {
 		if c.Op == drift.Delete && (w.ledger.Owned[c.Address] || ours[c.Address]) {
 			changes[i].Cause = drift.FromCommit // it is ours, and no longer declared, whatever can be read of the past
@@ -354,14 +357,16 @@ func (w *work) apply(ctx context.Context, todo []drift.Change) error {
 	if err := w.unmoved(ctx); err != nil {
 		return err
 	}
-	if intent := w.intent(todo); intent != nil {
-		l := w.ledger
-		l.Owned = intent
-		if err := w.write(ctx, l); err != nil {
+	if intent := w.intent(todo); !intent.Equal(w.ledger) {
+		if err := w.write(ctx, intent); err != nil {
 			return err
 		}
 	}
-	return w.realm.Apply(ctx, w.live, todo, w.unmoved)
+	err := w.realm.Apply(ctx, w.live, todo, w.unmoved)
+	for _, c := range todo {
+		w.wrote(c)
+	}
+	return err
 }
 
 // note brings the outcomes into the report.
@@ -391,10 +396,10 @@ func (w *work) again(ctx context.Context) ([]drift.Change, error) {
 		}
 	}
 	w.base = base
-	if err := unfinished(w.report.Changes); err != nil {
-		return nil, err
-	}
 	changes := w.apart(w.compare())
+	if err := unfinished(w.report.Changes); err != nil {
+		return nil, errors.Join(err, w.keepFingerprints(ctx))
+	}
 	for i := range changes {
 		w.withhold(&changes[i])
 	}

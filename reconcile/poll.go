@@ -40,6 +40,7 @@ type Poll struct {
 	Log  *slog.Logger
 
 	AllowRealmDeletion bool
+	FingerprintKey     FingerprintKey
 
 	head   git.Commit // the last that was taken up
 	realms map[schema.RealmRef]*keep
@@ -139,7 +140,7 @@ func (p *Poll) pass(ctx context.Context, ref schema.RealmRef, k *keep) drift.Rep
 	busy := false // this pass has found something to do
 	report, err := p.run(ctx, Pass{Mode: Apply, Want: k.want, Facts: k.facts, Kinds: k.kinds, Source: p.Source, Path: p.Path,
 		Environment: p.Environment, Commit: k.commit, Base: p.base(ref), Descends: p.supersedes(ctx),
-		AllowRealmDeletion: p.AllowRealmDeletion, Log: p.Log,
+		AllowRealmDeletion: p.AllowRealmDeletion, FingerprintKey: p.FingerprintKey, Log: p.Log,
 		Report: func(r drift.Report) {
 			if ctx.Err() != nil && r.Verdict == drift.Errored && !busy {
 				p.told(r) // stopped while it only looked: what the commit shows still holds

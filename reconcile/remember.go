@@ -24,8 +24,11 @@ func (w *work) remember(ctx context.Context) error {
 	l.Owned, l.Digest = w.wanted(), w.digest(w.Want)
 	maps.Copy(l.Owned, w.written())
 	maps.Copy(l.Owned, w.kept())
+	l.Inputs = w.inputs()
+	maps.Copy(l.Inputs, w.leftInputs())
+	l.Written = w.fingerprints()
 	named := w.ledger.Commit != "" || w.Commit == "" // what a changed tree applied has a commit now
-	if named && !w.blind && l.Digest == w.ledger.Digest && maps.Equal(l.Owned, w.ledger.Owned) && !w.wroteUnseen() {
+	if named && !w.blind && l.Digest == w.ledger.Digest && maps.Equal(l.Owned, w.ledger.Owned) && !w.wroteUnseen() && l.Written.Equal(w.seenFingerprints()) {
 		return nil
 	}
 	if err := w.unmoved(ctx); err != nil {
@@ -99,6 +102,12 @@ func (w *work) handOver(ctx context.Context, ended error) error {
 				now.Owned[key], orphaned = true, true
 			}
 		}
+		for key := range now.Written.Of {
+			if w.crossed(c, key, now.Written) {
+				delete(now.Written.Of, key)
+				orphaned = true
+			}
+		}
 	}
 	if orphaned {
 		if err := w.realm.WriteLedger(ctx, &w.live, now); err != nil {
@@ -147,22 +156,22 @@ func (w *work) written() map[schema.Address]bool {
 	return owned
 }
 
-// intent is what the source owns from before the first write on: what it owned, what is wanted, and what the renames
-// will take along. Nil where the changes make nothing that it doesn't own already.
-func (w *work) intent(todo []drift.Change) map[schema.Address]bool {
-	owned := maps.Clone(w.ledger.Owned)
-	if owned == nil {
-		owned = map[schema.Address]bool{}
+// intent is the ledger from before the first write on. It owns what it owned, what is wanted, and what the renames will take
+// along, knows of what will come from $(…), and no longer of what stood where another value is about to go.
+func (w *work) intent(todo []drift.Change) realm.Ledger {
+	l := w.ledger
+	l.Owned, l.Written = w.wanted(), w.forgets(todo)
+	if l.Inputs != nil || len(w.ledger.Owned) == 0 { // else nobody wrote down what came from $(…), and that is to be known
+		l.Inputs = w.inputs()
 	}
 	renames := slices.DeleteFunc(slices.Clone(todo), func(c drift.Change) bool { return c.Op != drift.Rename })
 	for key := range w.ledger.Owned {
-		owned[realm.Moved(key, renames)] = true
+		l.Owned[key], l.Owned[realm.Moved(key, renames)] = true, true
 	}
-	maps.Copy(owned, w.wanted())
-	if len(owned) == len(w.ledger.Owned) {
-		return nil
+	for key := range w.ledger.Inputs {
+		l.Inputs[key], l.Inputs[realm.Moved(key, renames)] = true, true
 	}
-	return owned
+	return l
 }
 
 // objects is how many objects are declared; links belong to their owners.

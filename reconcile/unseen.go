@@ -8,7 +8,28 @@ import (
 )
 
 // What Keycloak never gives back is left out of the ledger's digest as all secrets are, and can't be compared either. So
-// it takes the commit before to tell that a commit changed such a value.
+// it takes a fingerprint, or the commit before, to tell that such a value was changed.
+
+// memory is what a comparison knows of the past, under the names that the renames give.
+func (w *work) memory(owned func(schema.Address) bool, renames []drift.Change) drift.Memory {
+	m := drift.Memory{Owned: owned, Input: w.input(renames)}
+	if remembered := w.remembered(renames); w.Mode == Drift {
+		m.Written = func(at schema.Address, v any) bool { // what can't be told is no drift
+			same, known := remembered(at, v)
+			return same || !known
+		}
+	} else if w.FingerprintKey != "" {
+		m.Written = func(at schema.Address, v any) bool { same, _ := remembered(at, v); return same }
+	}
+	return m
+}
+
+// hides tells whether the value at a path is one that nobody can read back.
+func (w *work) hides(a schema.Address, path string) bool {
+	fact := w.Facts.Of(a.Kind(), path)
+	live, _ := drift.Value(w.live.State[a].Fields, path)
+	return fact.WriteOnly || fact.Hides(live)
+}
 
 // unseen tells whether objects hold values that nobody can read back.
 func (w *work) unseen(state schema.State) bool {
@@ -30,7 +51,7 @@ func (w *work) seeable(state schema.State) schema.State {
 			for name, v := range fields {
 				if nested, ok := v.(map[string]any); ok {
 					kept[name] = without(prefix+name+".", nested)
-				} else if !w.Facts.Of(a.Kind(), prefix+name).WriteOnly {
+				} else if !w.hides(a, prefix+name) {
 					kept[name] = v
 				}
 			}
@@ -46,7 +67,7 @@ func (w *work) seeable(state schema.State) schema.State {
 func (w *work) wroteUnseen() bool {
 	for _, c := range w.report.Changes {
 		for _, d := range c.Diffs {
-			if c.Outcome == drift.Done && w.Facts.Of(c.Address.Kind(), d.Path).WriteOnly {
+			if c.Outcome == drift.Done && (d.Unseen || w.hides(c.Address, d.Path)) {
 				return true
 			}
 		}

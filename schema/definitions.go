@@ -279,6 +279,8 @@ func (d *definitions) field(name string, v cue.Value) *field {
 			f.fact.Secret = true
 		case "writeonly":
 			f.fact.WriteOnly, f.fact.Secret = true, true
+		case "masked":
+			f.fact.Masked = true
 		case "create":
 			f.fact.Create = true
 		case "once":

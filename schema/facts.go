@@ -1,6 +1,10 @@
 package schema
 
-import "strings"
+import (
+	"regexp"
+	"slices"
+	"strings"
+)
 
 // Kind is what a definition's @kind attribute says: how objects of one kind are named, and where they stand.
 type Kind struct {
@@ -23,7 +27,8 @@ type Fact struct {
 	Empty     bool   // @empty(equal): null, "", [], {} and absent are one
 	Fold      bool   // @fold(): the case of letters doesn't count
 	Secret    bool   // @secret(): never shown
-	WriteOnly bool   // @writeonly(): the server never gives it back; implies Secret
+	WriteOnly bool   // @writeonly(): the server shows asterisks in its place; implies Secret
+	Masked    bool   // @masked(): the server may show asterisks in its place, where a provider calls it a secret
 	Create    bool   // @create(): sent when the object is made, and never compared
 	Once      bool   // @once(): a list whose elements are each written once, since the server uses them up; others stay
 	Fixed     bool   // @fixed(): can't be changed in place
@@ -54,6 +59,29 @@ func (f Facts) Of(kind, path string) Fact {
 	}
 	return Fact{}
 }
+
+// Mask is what Keycloak shows in place of a secret, also where it alone knows that a value is one.
+const Mask = "**********"
+
+// asterisks are a mask of any length.
+var asterisks = regexp.MustCompile(`^\*{4,}$`)
+
+// Asterisks tells whether a value, or each value of a list, is what Keycloak shows in place of a secret.
+func Asterisks(v any) bool {
+	switch v := v.(type) {
+	case string:
+		return asterisks.MatchString(v)
+	case []any:
+		return len(v) > 0 && !slices.ContainsFunc(v, func(e any) bool { return !Asterisks(e) })
+	}
+	return false
+}
+
+// MayHide tells whether asterisks in the field stand in place of a secret. Elsewhere they are text.
+func (f Fact) MayHide() bool { return f.Secret || f.WriteOnly || f.Masked }
+
+// Hides tells whether what the server shows of the field is asterisks in place of a secret.
+func (f Fact) Hides(v any) bool { return f.MayHide() && Asterisks(v) }
 
 // Secret tells whether the value at a path of an object must not be shown.
 func (f Facts) Secret(o Object, path string) bool {

@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"math"
 	"math/big"
-	"regexp"
 	"strconv"
 	"strings"
 	"unicode/utf8"
@@ -77,7 +76,7 @@ func (w *walker) elements(o *Object, f *field, n *ast.ListLit, path, label strin
 		}
 		if v, ok := w.value(o, elem, e, path, index(label, i), w.document.at(e, at)); ok {
 			list = append(list, v)
-		} else if text, _, _ := w.scalarText(e); f.fact.Secret || text == mask {
+		} else if text, _, _ := w.scalarText(e); f.fact.Secret || text == Mask {
 			return nil, false
 		}
 	}
@@ -120,7 +119,7 @@ func (w *walker) scalar(o *Object, f *field, n ast.Expr, path, label string, at 
 			o.Inputs[path] = true
 			w.places[label] = place{input: input}
 		}
-		if s == mask || f.fact.Secret && masked.MatchString(s) {
+		if s == Mask || f.fact.Secret && Asterisks(s) {
 			return w.masked(label, at)
 		}
 	} else {
@@ -164,9 +163,6 @@ func (w *walker) names(path string) bool {
 	return !strings.HasPrefix(path, "spec.")
 }
 
-// mask stands in the place of a secret in what Keycloak gives out, also where it alone knows that a value is one.
-const mask = "**********"
-
 // written is a value that is known by what stands for it alone: a reference, or something encrypted.
 type written string
 
@@ -190,8 +186,6 @@ func plain(v any) any {
 	}
 	return v
 }
-
-var masked = regexp.MustCompile(`^\*{4,}$`)
 
 // masked is what Keycloak's exports show in place of a secret, and what it would store if it were sent back.
 func (w *walker) masked(label string, at Origin) (any, bool) {

@@ -29,6 +29,10 @@ func (c *cli) passes(ctx context.Context, args []string, mode reconcile.Mode) (r
 	case len(refs) == 0:
 		return nil, failed, advise("name the folder or the files of your manifests", "no realm is declared here")
 	}
+	key, err := c.fingerprintKey()
+	if err != nil {
+		return nil, failed, err
+	}
 	client, err := c.client()
 	if err != nil {
 		return nil, failed, err
@@ -40,7 +44,7 @@ func (c *cli) passes(ctx context.Context, args []string, mode reconcile.Mode) (r
 	}
 	for _, ref := range refs {
 		p := c.pass(conf, ref, mode)
-		p.Client, p.Account = client, who
+		p.Client, p.Account, p.FingerprintKey = client, who, key
 		report, err := c.watched(ctx, p)
 		reports = append(reports, report)
 		failed = failed || err != nil

@@ -34,6 +34,7 @@ type flags struct {
 
 	server, authRealm, user, passwordFile string
 	clientID, clientSecretFile, ca        string
+	fingerprintKeyFile                    string
 	perSecond                             float64
 	inFlight                              int
 	patience                              time.Duration
@@ -106,7 +107,7 @@ func usage(cmd *cobra.Command, args []string) error {
 // prepare reads the environment, and sets up what all verbs use.
 func (c *cli) prepare(cmd *cobra.Command) error {
 	c.secrets.add(os.Getenv("KEYCLOAK_PASSWORD"), os.Getenv("KEYCLOAK_CLIENT_SECRET"), os.Getenv("CLOAKWORK_PASSWORD"),
-		os.Getenv("CLOAKWORK_CLIENT_SECRET"), os.Getenv("CLOAKWORK_GIT_TOKEN"), os.Getenv("CLOAKWORK_FORGE_TOKEN"))
+		os.Getenv("CLOAKWORK_CLIENT_SECRET"), os.Getenv("CLOAKWORK_FINGERPRINT_KEY"), os.Getenv("CLOAKWORK_GIT_TOKEN"), os.Getenv("CLOAKWORK_FORGE_TOKEN"))
 	if err := fromEnvironment(cmd.Flags()); err != nil {
 		return err
 	}
@@ -202,6 +203,7 @@ func (c *cli) connectionFlags(f *pflag.FlagSet) {
 	f.StringVar(&c.flags.clientID, "client-id", "", "client that signs in, or that the user signs in through (default admin-cli; also KEYCLOAK_CLIENT_ID)")
 	f.StringVar(&c.flags.clientSecretFile, "client-secret-file", "", "file with the client's secret (or KEYCLOAK_CLIENT_SECRET)")
 	f.StringVar(&c.flags.authRealm, "auth-realm", "", "realm to sign in to (default master; also KEYCLOAK_REALM)")
+	f.StringVar(&c.flags.fingerprintKeyFile, "fingerprint-key-file", "", "file with the key by which changed secrets are told that Keycloak doesn't show (or CLOAKWORK_FINGERPRINT_KEY)")
 	f.StringVar(&c.flags.ca, "ca", "", "file with PEM certificates to trust besides the system's")
 	f.Float64Var(&c.flags.perSecond, "max-requests-per-second", 0, "requests a second at most (default no limit)")
 	f.IntVar(&c.flags.inFlight, "in-flight", 4, "requests at the same time at most")

@@ -133,6 +133,10 @@ func (c *cli) poll(ctx context.Context) (p *reconcile.Poll, invalid func() error
 	if options.Allow == nil {
 		options.Allow = []string{} // a controller substitutes only what it is told to
 	}
+	key, err := c.fingerprintKey()
+	if err != nil {
+		return nil, nil, err
+	}
 	client, err := c.client()
 	if err != nil {
 		return nil, nil, err
@@ -148,7 +152,7 @@ func (c *cli) poll(ctx context.Context) (p *reconcile.Poll, invalid func() error
 	var broken atomic.Pointer[status.Status] // of the last commit whose manifests have problems
 	p = &reconcile.Poll{
 		Mirror: mirror, Path: path, Source: c.flags.source, Environment: c.flags.environment, Prefix: c.flags.statusPrefix,
-		Interval: c.flags.interval, Schedule: schedule, AllowRealmDeletion: c.flags.realmDeletion, Log: c.log,
+		Interval: c.flags.interval, Schedule: schedule, AllowRealmDeletion: c.flags.realmDeletion, FingerprintKey: key, Log: c.log,
 		Load:    func(tree fs.FS) schema.Declared { return c.ours(c.load(tree, nil, "", options)) },
 		Connect: c.connector(ctx, client),
 		Post: func(ctx context.Context, s status.Status) error {

@@ -132,6 +132,19 @@ func (c *cli) client() (*keycloak.Client, error) {
 	return client, nil
 }
 
+// fingerprintKey is the key by which changed secrets are told that Keycloak doesn't show; "" where none is given.
+func (c *cli) fingerprintKey() (reconcile.FingerprintKey, error) {
+	text, err := c.secret("fingerprint-key-file", c.flags.fingerprintKeyFile, "CLOAKWORK_FINGERPRINT_KEY")
+	if err != nil || text == "" {
+		return "", err
+	}
+	key, err := reconcile.NewFingerprintKey(text)
+	if err != nil {
+		return "", advise("make one: openssl rand -base64 32", "%w", err)
+	}
+	return key, nil
+}
+
 // secret reads a secret from a file, or from the first of the variables that is set. It has no flag of its own: a command
 // line can be seen by everybody on the machine.
 func (c *cli) secret(flag, file string, variables ...string) (string, error) {

@@ -160,18 +160,15 @@ func number(v any) (int, bool) {
 }
 
 // Aligned is a state in which the executions of each flow can be compared with those that want declares: an object that
-// holds them by key, and their order. A list as declared is complete; only its priorities may be left out. What Keycloak
-// shows of a configuration as asterisks is taken to be what was last applied, and after renames flows are called by
-// their new names everywhere.
-func Aligned(want, base, s schema.State, renames []drift.Change) schema.State {
+// holds them by key, and their order. A list as declared is complete; only its priorities may be left out. After
+// renames flows are called by their new names everywhere.
+func Aligned(want, s schema.State, renames []drift.Change) schema.State {
 	now := func(alias string) string { return moved(flowAt(alias), renames).Name() }
 	s = maps.Clone(s)
 	for a, o := range s {
 		switch kind := a.Kind(); {
 		case kind == "authenticationFlows" && o.Fields[executions] != nil:
 			s[a] = aligned(o, numbered(listed(want[a])), now)
-		case kind == "authenticatorConfig":
-			s[a] = unmasked(o, want[a], base, a)
 		case len(renames) > 0 && len(flowsOf(o)) > 0:
 			s[a] = rebound(o, now)
 		}
@@ -213,27 +210,6 @@ func optional(name string) any {
 		return nil
 	}
 	return name
-}
-
-// unmasked takes asterisks for what was declared when the object was last applied; where nobody knows that, for what is
-// declared now. What was never declared stays as it is, and so is written.
-func unmasked(o, want schema.Object, base schema.State, a schema.Address) schema.Object {
-	config, _ := o.Fields["config"].(map[string]any)
-	config = maps.Clone(config)
-	before, _ := base[a].Fields["config"].(map[string]any)
-	if base == nil {
-		before, _ = want.Fields["config"].(map[string]any)
-	}
-	for key, v := range config {
-		if s := text(v); s != "" && strings.Trim(s, "*") == "" && before[key] != nil {
-			config[key] = before[key]
-		}
-	}
-	o.Fields = maps.Clone(o.Fields)
-	if config != nil {
-		o.Fields["config"] = config
-	}
-	return o
 }
 
 // rebound calls the flows that an object names by their new names.

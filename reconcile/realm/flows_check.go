@@ -21,7 +21,7 @@ func Obstacles(live Live, want schema.State, changes []drift.Change) []schema.Pr
 			renames = append(renames, c)
 		}
 	}
-	for a, object := range Aligned(want, nil, live.State, renames) {
+	for a, object := range Aligned(want, live.State, renames) {
 		object.Address = moved(a, renames)
 		o.have[object.Address] = object
 	}

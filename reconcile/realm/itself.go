@@ -3,6 +3,7 @@ package realm
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/cloakwork/cloakwork/drift"
 	"github.com/cloakwork/cloakwork/reconcile/keycloak"
@@ -44,7 +45,13 @@ func (a *application) updateRealm(ctx context.Context, c *drift.Change) error {
 		if err := a.Client.Get(ctx, a.path(), nil, &body); err != nil {
 			return err
 		}
+		if !slices.ContainsFunc(settings, func(d drift.Diff) bool { return d.At[0] == "smtpServer" }) {
+			delete(body, "smtpServer") // with its asterisks: what a PUT leaves out stays
+		}
 		merge(body, settings, false)
+		if err := a.unmask(c.Address, body); err != nil {
+			return err
+		}
 		// A policy with a profile that is gone would fail the whole of it (26.7.3 answers 500).
 		if err := a.Client.Put(ctx, a.path(), without(body, "clientProfiles", "clientPolicies")); err != nil {
 			return err

@@ -37,12 +37,15 @@ type Ledger struct {
 	Digest      string                  // of what was declared, secrets left out
 	Pinned      string                  // the commit that is held until a newer one comes
 	Owned       map[schema.Address]bool // addresses, and keys of open maps as clients/portal#attributes.x
+	Inputs      map[schema.Address]bool // the values that came from $(…), in the same form; nil where nobody wrote that down
+	Written     Fingerprints            // of what can't be read back; it has an attribute of its own
 }
 
 // Equal tells whether two ledgers say the same.
 func (l Ledger) Equal(m Ledger) bool {
 	return l.Server == m.Server && l.RealmID == m.RealmID && l.Source == m.Source && l.Commit == m.Commit && l.Path == m.Path &&
-		l.Environment == m.Environment && l.Digest == m.Digest && l.Pinned == m.Pinned && maps.Equal(l.Owned, m.Owned)
+		l.Environment == m.Environment && l.Digest == m.Digest && l.Pinned == m.Pinned && maps.Equal(l.Owned, m.Owned) &&
+		maps.Equal(l.Inputs, m.Inputs) && l.Written.Equal(m.Written)
 }
 
 // ledgerJSON is a ledger as the attribute holds it.
@@ -55,26 +58,30 @@ type ledgerJSON struct {
 	Environment string `json:"environment,omitempty"`
 	Digest      string `json:"digest,omitempty"`
 	Pinned      string `json:"pinned,omitempty"`
-	Owned       string `json:"owned"` // sorted lines, zlib, base64: 1,500 addresses take 5 kB
+	Owned       string `json:"owned"`            // sorted lines, zlib, base64: 1,500 addresses take 5 kB
+	Inputs      string `json:"inputs,omitempty"` // likewise
 }
 
-func ledgerAttribute(source string) string {
+func ledgerAttribute(source string) string { return ledgerPrefix + hashed(source) }
+
+func hashed(source string) string {
 	sum := sha256.Sum256([]byte(source))
-	return ledgerPrefix + hex.EncodeToString(sum[:8])
+	return hex.EncodeToString(sum[:8])
 }
 
 // encode is the ledger as an attribute's value; equal ledgers have equal values.
 func (l Ledger) encode() (string, error) {
-	var packed bytes.Buffer
-	z := zlib.NewWriter(&packed)
-	for _, a := range slices.Sorted(maps.Keys(l.Owned)) {
-		io.WriteString(z, string(a)+"\n")
-	}
-	if err := z.Close(); err != nil {
+	owned, err := packed(l.Owned)
+	if err != nil {
 		return "", err
 	}
-	b, err := json.Marshal(ledgerJSON{l.Server, l.RealmID, l.Source, l.Commit, l.Path, l.Environment, l.Digest, l.Pinned,
-		base64.StdEncoding.EncodeToString(packed.Bytes())})
+	inputs := ""
+	if l.Inputs != nil {
+		if inputs, err = packed(l.Inputs); err != nil {
+			return "", err
+		}
+	}
+	b, err := json.Marshal(ledgerJSON{l.Server, l.RealmID, l.Source, l.Commit, l.Path, l.Environment, l.Digest, l.Pinned, owned, inputs})
 	return string(b), err
 }
 
@@ -83,24 +90,60 @@ func decodeLedger(value string) (Ledger, error) {
 	if err := json.Unmarshal([]byte(value), &j); err != nil {
 		return Ledger{}, err
 	}
-	packed, err := base64.StdEncoding.DecodeString(j.Owned)
-	if err != nil {
+	l := Ledger{Server: j.Server, RealmID: j.RealmID, Source: j.Source, Commit: j.Commit, Path: j.Path, Environment: j.Environment,
+		Digest: j.Digest, Pinned: j.Pinned}
+	var err error
+	if l.Owned, err = unpacked(j.Owned); err != nil {
 		return Ledger{}, err
 	}
-	z, err := zlib.NewReader(bytes.NewReader(packed))
-	if err != nil {
-		return Ledger{}, err
-	}
-	const most = 64 << 20 // whoever may write clients could leave a bomb there
-	lines, err := io.ReadAll(io.LimitReader(z, most))
-	if err != nil {
-		return Ledger{}, err
-	}
-	l := Ledger{j.Server, j.RealmID, j.Source, j.Commit, j.Path, j.Environment, j.Digest, j.Pinned, map[schema.Address]bool{}}
-	for line := range strings.Lines(string(lines)) {
-		l.Owned[schema.Address(strings.TrimSuffix(line, "\n"))] = true
+	if j.Inputs != "" {
+		if l.Inputs, err = unpacked(j.Inputs); err != nil {
+			return Ledger{}, err
+		}
 	}
 	return l, nil
+}
+
+func packed(keys map[schema.Address]bool) (string, error) {
+	var lines strings.Builder
+	for _, a := range slices.Sorted(maps.Keys(keys)) {
+		lines.WriteString(string(a) + "\n")
+	}
+	return deflated(lines.String())
+}
+
+func unpacked(text string) (map[schema.Address]bool, error) {
+	lines, err := inflated(text)
+	if err != nil {
+		return nil, err
+	}
+	keys := map[schema.Address]bool{}
+	for line := range strings.Lines(string(lines)) {
+		keys[schema.Address(strings.TrimSuffix(line, "\n"))] = true
+	}
+	return keys, nil
+}
+
+// deflated is a text as attributes hold it: zlib, base64.
+func deflated(text string) (string, error) {
+	var b bytes.Buffer
+	z := zlib.NewWriter(&b)
+	io.WriteString(z, text)
+	err := z.Close()
+	return base64.StdEncoding.EncodeToString(b.Bytes()), err
+}
+
+func inflated(text string) ([]byte, error) {
+	b, err := base64.StdEncoding.DecodeString(text)
+	if err != nil {
+		return nil, err
+	}
+	z, err := zlib.NewReader(bytes.NewReader(b))
+	if err != nil {
+		return nil, err
+	}
+	const most = 64 << 20 // whoever may write clients could leave a bomb there
+	return io.ReadAll(io.LimitReader(z, most))
 }
 
 // ledgers are those that the attributes of our client hold, by source. An attribute that can't be read, or holds the ledger
@@ -119,6 +162,7 @@ func ledgers(attributes map[string]any, source string) (found map[string]Ledger,
 		}
 		switch {
 		case err == nil:
+			l.Written = fingerprintsIn(attributes, l.Source)
 			found[l.Source] = l
 		case name == ledgerAttribute(source):
 			return nil, nil, fmt.Errorf("ledger %s of client %s can't be read: %w", name, LedgerClient, err)
@@ -155,6 +199,11 @@ func (r *Realm) WriteLedger(ctx context.Context, live *Live, l Ledger) error {
 		return fmt.Errorf("write the ledger: %w", err)
 	}
 	attributes := map[string]any{ledgerAttribute(l.Source): value}
+	if l.Written.Of != nil || live.Ledgers[l.Source].Written.Of != nil {
+		if attributes[fingerprintAttribute(l.Source)], err = l.Written.encode(); err != nil {
+			return fmt.Errorf("write the fingerprints: %w", err)
+		}
+	}
 	if live.ledgerID != "" {
 		body := map[string]any{"clientId": LedgerClient, "attributes": attributes}
 		if err := r.Client.Put(ctx, r.path("clients", live.ledgerID), body); err != nil {

@@ -43,6 +43,9 @@ func (a *application) object(ctx context.Context, k Kind, c *drift.Change) error
 	if err != nil {
 		return err
 	}
+	if k.Name == "clients" {
+		return a.putClient(ctx, c, body)
+	}
 	return a.put(ctx, c.Address, body)
 }
 
@@ -88,6 +91,9 @@ func (a *application) currentMapper(ctx context.Context, address schema.Address)
 func (a *application) put(ctx context.Context, address schema.Address, body map[string]any) error {
 	path, err := a.item(ctx, address)
 	if err != nil {
+		return err
+	}
+	if err := a.unmask(address, body); err != nil {
 		return err
 	}
 	return a.Client.Put(ctx, a.path(path...), body)

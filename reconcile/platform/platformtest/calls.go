@@ -214,5 +214,5 @@ func (s *session) differs(want schema.State, facts schema.Facts) ([]drift.Change
 	if err != nil {
 		return nil, err
 	}
-	return drift.Compare(facts, seen.Base, func(schema.Address) bool { return true }, want, seen.Have), nil
+	return drift.Compare(facts, seen.Base, drift.Memory{Owned: func(schema.Address) bool { return true }}, want, seen.Have), nil
 }
