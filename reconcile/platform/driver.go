@@ -30,8 +30,8 @@ type Driver interface {
 	// another one begins; the driver gives up by itself on a step that doesn't come to its end, and shows it as failed. A step
 	// whose epoch isn't the Record's isn't begun: ErrOldEpoch. While a step is under way another one isn't begun: an error.
 	//
-	// A step's Revision is d's or one that was prepared before: the driver knows it until neither the Record nor a
-	// node names it.
+	// Prepare is of d's Revision. What other steps name is that too, or one that was prepared before: the driver knows it
+	// until neither the Record nor a node names it.
 	Do(ctx context.Context, d schema.Deployment, s drift.Step) error
 
 	// Save replaces the Record if its epoch is still old.Epoch; otherwise it returns ErrMoved, also where the Record is new

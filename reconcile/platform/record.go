@@ -31,6 +31,7 @@ type Record struct {
 	How   How        `json:"how,omitempty"`   // "" until it is decided
 	Back  bool       `json:"back,omitempty"`  // the move failed, and Fault's node is brought back to Good
 	Step  drift.Step `json:"step"`            // the last step of the move; zero where there is none
+	Tries int        `json:"tries,omitempty"` // how often it was given another epoch, because the platform never took it up
 	At    time.Time  `json:"at,omitzero"`     // when it was begun, UTC
 	Fault Fault      `json:"fault"`           // why the move stopped
 }

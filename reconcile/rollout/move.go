@@ -6,6 +6,7 @@ import (
 
 	"github.com/cloakwork/cloakwork/drift"
 	"github.com/cloakwork/cloakwork/reconcile/platform"
+	"github.com/cloakwork/cloakwork/schema"
 )
 
 // move is the next step of a move that is decided, or its end.
@@ -18,7 +19,7 @@ func (u *upgrade) move() Decision {
 	if d, more := u.halfway(); more {
 		return d
 	}
-	for _, step := range []func() (Decision, bool){u.open, u.cool, u.surplus, u.replaceNext, u.startStopped, u.add} {
+	for _, step := range []func() (Decision, bool){u.open, u.cool, u.surplus, u.startStopped, u.replaceNext, u.add} {
 		if d, more := step(); more {
 			return d
 		}
@@ -141,6 +142,8 @@ func (u *upgrade) surplus() (Decision, bool) {
 		switch {
 		case u.wanted(n.Name):
 			continue
+		case n.Region == u.record.Active && !slices.ContainsFunc(u.want.Regions, func(r schema.Region) bool { return r.Name == n.Region }):
+			return u.wait("%s serves, and is no longer declared: another region must take over", n.Region), true
 		case n.Serves() && !u.spare(n):
 			return u.wait("%s of %s serve, %s can't be spared", fmt.Sprint(u.serving(n.Region)), count(u.want.Instances, "node"), n.Name), true
 		case n.In:
@@ -181,11 +184,11 @@ func (u *upgrade) replaceNext() (Decision, bool) {
 	return u.begin(drift.Step{Verb: drift.Drain, Node: next.Name, Region: next.Region, Why: u.differs(*next)}), true
 }
 
-// startStopped starts the nodes that were stopped, one at a time: the active region's first.
+// startStopped starts the nodes that were stopped and have what they shall run, one at a time: the active region's first.
 func (u *upgrade) startStopped() (Decision, bool) {
 	for _, region := range u.backwards() {
 		for _, n := range u.in(region) {
-			if n.Stopped && !u.cold(region) && u.wanted(n.Name) {
+			if n.Stopped && !u.cold(region) && u.wanted(n.Name) && n.Revision == u.record.To.Revision {
 				return u.begin(drift.Step{Verb: drift.Start, Node: n.Name, Region: region, Why: "stopped, and shall serve"}), true
 			}
 		}
@@ -202,8 +205,11 @@ func (u *upgrade) add() (Decision, bool) {
 	return Decision{}, false
 }
 
-// spare tells whether a node that serves may go without serving: enough others do.
+// spare tells whether a node that serves may go without serving: enough others do, or its region is no longer declared.
 func (u *upgrade) spare(n platform.Node) bool {
+	if _, declared := u.want.Region(n.Region); !declared {
+		return true
+	}
 	there := len(u.in(n.Region))
 	return u.serving(n.Region)-1 >= min(u.want.Instances, there)-u.want.Limits.NodesDown
 }

@@ -12,7 +12,7 @@ import (
 func (u *upgrade) begin(s drift.Step) Decision {
 	u.record.Epoch = u.seen.Record.Epoch + 1
 	s.Epoch = u.record.Epoch
-	u.record.Step, u.record.At = s, u.now
+	u.record.Step, u.record.At, u.record.Tries = s, u.now, 0
 	return u.decision(&s, drift.Progressing, u.standing()+"; "+doing(s))
 }
 

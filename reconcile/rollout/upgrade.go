@@ -82,14 +82,44 @@ func (u *upgrade) pending() (Decision, bool) {
 	case move.Step.Epoch > step.Epoch: // the record is an old one
 		return u.progress("looks again, what was seen is old"), true
 	case move.Step.Epoch < step.Epoch || move.State == platform.Lost:
-		if step.Epoch == u.record.Epoch {
-			return u.decision(&step, drift.Progressing, "begins again: "+doing(step)), true
-		}
-		return u.begin(step), true
+		return u.again(step)
 	case move.State == platform.Failed:
 		return u.fail(platform.Fault{Step: step, Why: move.Why, Log: move.Log}), true
 	}
 	return Decision{}, false
+}
+
+// tries is how often a step that the platform doesn't take up is given another epoch, and retry how long it is begun with one.
+const (
+	tries = 3
+	retry = patience / tries
+)
+
+// again begins a step that isn't under way, though it should be. A revision that is no longer declared can't be prepared.
+func (u *upgrade) again(step drift.Step) (Decision, bool) {
+	switch r := &u.record; {
+	case step.Verb == drift.Prepare && step.Revision != u.want.Revision:
+		r.Step = drift.Step{}
+		return Decision{}, false
+	case step.Verb == drift.Drain && !u.expendable(step.Node):
+		return u.wait("%s can't be spared any more", step.Node), true
+	case u.now.Sub(r.At) < retry && step.Epoch == r.Epoch:
+		return u.decision(&step, drift.Progressing, "begins again: "+doing(step)), true
+	case u.now.Sub(r.At) >= retry && r.Tries >= tries:
+		return u.fail(platform.Fault{Step: step, Why: "the platform doesn't take it up"}), true
+	case u.now.Sub(r.At) >= retry:
+		tried := r.Tries
+		d := u.begin(step)
+		d.Record.Tries = tried + 1
+		return d, true
+	}
+	return u.begin(step), true
+}
+
+// expendable tells whether a node may be taken out of service, as far as can be seen.
+func (u *upgrade) expendable(node string) bool {
+	n, ok := u.seen.Node(node)
+	return !ok || !n.Serves() || u.spare(n) || u.record.Back
 }
 
 // leave ends ERROR, for a new revision. A node that was left out of service keeps the deployment STARTING.
@@ -111,7 +141,7 @@ func Resume(r platform.Record) (platform.Record, bool) {
 	return r, true
 }
 
-// adopt takes up what is declared, unless a move is in progress: a newer revision then waits.
+// adopt takes up what is declared, unless nodes are on their way to something else: a newer revision then waits.
 func (u *upgrade) adopt() {
 	if u.record.Active == "" {
 		u.record.Active = u.want.Active
@@ -122,7 +152,7 @@ func (u *upgrade) adopt() {
 	switch to := platform.ReleaseOf(u.want); {
 	case u.record.To.Revision == to.Revision:
 		u.record.To = to
-	case u.record.Lifecycle != platform.Starting:
+	case u.record.Lifecycle != platform.Starting || u.record.How == "" && !u.record.Back:
 		u.aim(to)
 	}
 }

@@ -105,6 +105,7 @@ func keepsTheRecord(ctx context.Context, s Subject) error {
 		To:   platform.Release{Revision: "r2", Version: "26.7.3", Image: "i", Explicit: "e"},
 		Good: platform.Release{Revision: "r1", Version: "26.7.2"}, Began: 4, How: platform.Recreate, Back: true,
 		Step:  drift.Step{Verb: drift.Replace, Node: "paris-0", Region: "paris", Revision: "r2", Epoch: 9, Why: "says \"why\" – ünïcode"},
+		Tries: 2,
 		At:    time.Date(2026, 8, 3, 2, 0, 0, 123_000_000, time.UTC),
 		Fault: platform.Fault{Step: drift.Step{Verb: drift.Probe, Node: "paris-0"}, Why: "no login", Log: "line 1\nline 2\n"}}
 	v := reflect.ValueOf(full)

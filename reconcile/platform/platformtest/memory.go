@@ -180,7 +180,10 @@ func (p *Process) Do(ctx context.Context, d schema.Deployment, s drift.Step) err
 		case move.State == platform.Doing:
 			return errBusy
 		}
-		if s.Verb == drift.Prepare && s.Revision == d.Revision {
+		if s.Verb == drift.Prepare {
+			if s.Revision != d.Revision {
+				return fmt.Errorf("revision %s isn't declared", s.Revision)
+			}
 			p.deployed = d
 			p.know(d.Revision, d.Version)
 		}
