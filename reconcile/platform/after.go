@@ -51,16 +51,17 @@ func After(d schema.Deployment, seen Seen, s drift.Step) Seen {
 		n := &after.Nodes[i]
 		switch {
 		case s.Verb == drift.Stop && n.Region == s.Region:
-			n.Stopped, n.Ready, n.In, n.Why = true, false, false, ""
+			n.Stopped, n.Ready, n.In, n.Draining, n.Why = true, false, false, false, ""
 		case n.Name != s.Node:
 		case s.Verb == drift.Drain:
-			n.In = false
+			n.In, n.Draining = false, false
 		case s.Verb == drift.Admit:
-			n.In = true
+			n.In, n.Draining = true, false
 		case s.Verb == drift.Start:
-			n.Stopped, n.Ready, n.In, n.Why = false, true, false, ""
+			n.Stopped, n.Ready, n.In, n.Draining, n.Why = false, true, false, false, ""
 		case s.Verb == drift.Replace, s.Verb == drift.Add:
-			n.Revision, n.Version, n.In, n.Ready, n.Why = s.Revision, seen.version(d, s.Revision), false, !n.Stopped, ""
+			n.Revision, n.Version = s.Revision, seen.version(d, s.Revision)
+			n.Ready, n.In, n.Draining, n.Why = !n.Stopped, false, false, ""
 		}
 	}
 	for i := range after.Nodes {

@@ -48,12 +48,16 @@ type Node struct {
 	Stopped            bool   // on purpose; one that isn't, the platform restarts by itself whenever it dies
 	Ready              bool
 	In                 bool   // it gets requests whenever it is ready
+	Draining           bool   // it gets none any more, and still answers some that it had
 	View               int    // how many nodes its cluster has, as it sees it itself; 0 where it isn't ready
 	Why                string // it isn't stopped and isn't ready: exited with 1, restarted 3 times
 }
 
 // Serves tells whether requests reach the node.
 func (n Node) Serves() bool { return n.In && n.Ready }
+
+// Drained tells whether the node can go without anybody noticing.
+func (n Node) Drained() bool { return !n.Ready || !n.In && !n.Draining }
 
 // Region is a place that nodes and a database stand in.
 type Region struct {

@@ -6,7 +6,6 @@ import (
 
 	"github.com/cloakwork/cloakwork/drift"
 	"github.com/cloakwork/cloakwork/reconcile/platform"
-	"github.com/cloakwork/cloakwork/schema"
 )
 
 // move is the next step of a move that is decided, or its end.
@@ -19,7 +18,7 @@ func (u *upgrade) move() Decision {
 	if d, more := u.halfway(); more {
 		return d
 	}
-	for _, step := range []func() (Decision, bool){u.open, u.cool, u.surplus, u.startStopped, u.replaceNext, u.add} {
+	for _, step := range []func() (Decision, bool){u.open, u.cool, u.surplus, u.startStopped, u.replaceNext, u.add, u.unspared} {
 		if d, more := step(); more {
 			return d
 		}
@@ -83,7 +82,7 @@ func (u *upgrade) halfway() (Decision, bool) {
 				if d, more := u.dump(); more {
 					return d, true
 				}
-				return u.replace(n), true
+				return u.swap(n), true
 			}
 			return u.bringIn(n, u.record.To.Revision), true
 		}
@@ -111,6 +110,14 @@ func (u *upgrade) bringIn(n platform.Node, revision string) Decision {
 	return u.begin(step)
 }
 
+// swap replaces a node that gets no requests, when it has answered those that it had.
+func (u *upgrade) swap(n platform.Node) Decision {
+	if !n.Drained() {
+		return u.begin(drift.Step{Verb: drift.Drain, Node: n.Name, Region: n.Region, Why: u.differs(n)})
+	}
+	return u.replace(n)
+}
+
 func (u *upgrade) replace(n platform.Node) Decision {
 	return u.begin(drift.Step{Verb: drift.Replace, Node: n.Name, Region: n.Region, Revision: u.record.To.Revision, Why: u.differs(n)})
 }
@@ -135,21 +142,33 @@ func (u *upgrade) cool() (Decision, bool) {
 	return Decision{}, false
 }
 
-// surplus removes nodes that are no longer declared.
+// surplus removes nodes that are no longer declared, as far as they can be spared.
 func (u *upgrade) surplus() (Decision, bool) {
 	for _, n := range slices.Backward(u.seen.Nodes) {
 		step := drift.Step{Verb: drift.Remove, Node: n.Name, Region: n.Region, Why: u.surplusWhy(n)}
 		switch {
-		case u.wanted(n.Name):
+		case u.wanted(n.Name), n.Region == u.record.Active && !u.declared(n.Region), n.Serves() && !u.spare(n):
 			continue
-		case n.Region == u.record.Active && !slices.ContainsFunc(u.want.Regions, func(r schema.Region) bool { return r.Name == n.Region }):
-			return u.wait("%s serves, and is no longer declared: another region must take over", n.Region), true
-		case n.Serves() && !u.spare(n):
-			return u.wait("%s of %s serve, %s can't be spared", fmt.Sprint(u.serving(n.Region)), count(u.want.Instances, "node"), n.Name), true
-		case n.In:
+		case n.Serves() && u.apart() != "":
+			return u.wait("%s before %s is drained", u.apart(), n.Name), true
+		case n.In || !n.Drained():
 			step.Verb = drift.Drain
 		}
 		return u.begin(step), true
+	}
+	return Decision{}, false
+}
+
+// unspared waits for those that serve in place of the declared ones, when all else is done.
+func (u *upgrade) unspared() (Decision, bool) {
+	for _, n := range u.seen.Nodes {
+		switch {
+		case u.wanted(n.Name):
+		case !u.declared(n.Region):
+			return u.wait("%s serves, and is no longer declared: another region must take over", n.Region), true
+		default:
+			return u.wait("%d of %s in %s serve, %s can't be spared", u.serving(n.Region), count(u.want.Instances, "node"), n.Region, n.Name), true
+		}
 	}
 	return Decision{}, false
 }
@@ -171,7 +190,7 @@ func (u *upgrade) replaceNext() (Decision, bool) {
 		return d, true
 	}
 	if !next.In {
-		return u.replace(*next), true
+		return u.swap(*next), true
 	}
 	if next.Ready {
 		if apart := u.apart(); apart != "" {
@@ -189,6 +208,9 @@ func (u *upgrade) startStopped() (Decision, bool) {
 	for _, region := range u.backwards() {
 		for _, n := range u.in(region) {
 			if n.Stopped && !u.cold(region) && u.wanted(n.Name) && n.Revision == u.record.To.Revision {
+				if d, more := u.dump(); more {
+					return d, true
+				}
 				return u.begin(drift.Step{Verb: drift.Start, Node: n.Name, Region: region, Why: "stopped, and shall serve"}), true
 			}
 		}
@@ -207,7 +229,7 @@ func (u *upgrade) add() (Decision, bool) {
 
 // spare tells whether a node that serves may go without serving: enough others do, or its region is no longer declared.
 func (u *upgrade) spare(n platform.Node) bool {
-	if _, declared := u.want.Region(n.Region); !declared {
+	if !u.declared(n.Region) {
 		return true
 	}
 	there := len(u.in(n.Region))
@@ -258,6 +280,8 @@ func (u *upgrade) backwards() []string {
 	return names
 }
 
+func (u *upgrade) declared(region string) bool { _, ok := u.want.Region(region); return ok }
+
 // in are the nodes of a region.
 func (u *upgrade) in(region string) []platform.Node {
 	return slices.DeleteFunc(slices.Clone(u.seen.Nodes), func(n platform.Node) bool { return n.Region != region })
@@ -283,7 +307,7 @@ func (u *upgrade) wanted(slot string) bool { _, ok := u.regionOf(slot); return o
 func (u *upgrade) missing() []string {
 	var names []string
 	for _, region := range u.backwards() {
-		if _, declared := u.want.Region(region); !declared {
+		if !u.declared(region) {
 			continue
 		}
 		for _, slot := range u.want.Slots(region) {

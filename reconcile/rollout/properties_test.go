@@ -34,15 +34,9 @@ type life struct {
 	broken  map[string]bool        // revisions whose nodes never get ready
 	decided map[drift.Step]decided // of each step, when it was decided
 	steps   int                    // begun since the faults ended
+	probed  map[string]bool        // nodes, since they last started
 	wrong   error                  // what must never happen and did
 	told    []string               // what was said, for a failure
-}
-
-// decided is what was so when a step was decided, and may have changed until it is begun.
-type decided struct {
-	dead      bool // the node didn't serve anyway
-	instances int
-	ready     map[string]bool // nodes, which may have died since
 }
 
 func (l *life) maybe(percent int) bool { return l.IntN(100) < percent }
@@ -51,7 +45,8 @@ func pick[T any](l *life, of ...T) T { return of[l.IntN(len(of))] }
 
 // begin makes a start: nodes in any state, with any record.
 func begin(seed uint64) *life {
-	l := &life{Rand: rand.New(rand.NewPCG(seed, 7)), now: time.Date(2026, 8, 3, 12, 0, 0, 0, time.UTC), faults: true, broken: map[string]bool{"r3": true}, decided: map[drift.Step]decided{}}
+	l := &life{Rand: rand.New(rand.NewPCG(seed, 7)), now: time.Date(2026, 8, 3, 12, 0, 0, 0, time.UTC), faults: true, broken: map[string]bool{"r3": true}, decided: map[drift.Step]decided{},
+		probed: map[string]bool{}}
 	l.want = schema.Deployment{Name: "eu", Revision: "r1", Version: "26.7.2", Instances: 1 + l.IntN(4), Regions: []schema.Region{{Name: "paris"}},
 		Active: "paris", Standby: pick(l, "warm", "cold"), Limits: schema.NodeLimits{NodesDown: pick(l, 1, 1, 1, 2)},
 		Update: schema.Update{Strategy: pick(l, "Auto", "Auto", "RecreateOnImageChange", "Explicit"), OnFailure: pick(l, "hold", "rollback")}}
@@ -81,6 +76,7 @@ func begin(seed uint64) *life {
 		}
 		return 0
 	}
+	l.Apart = func(string) bool { return l.faults && l.maybe(3) }
 	l.Watch = l.watch
 	if l.maybe(70) {
 		l.Put(l.anything())
@@ -126,13 +122,13 @@ func (l *life) anything() platform.Seen {
 			}
 			n := platform.Node{Name: fmt.Sprint(region, "-", i), Region: region, Revision: r.Revision, Version: r.Version, Ready: true, In: true}
 			if l.maybe(20) {
-				n.In = false
+				n.In, n.Draining = false, l.maybe(30)
 			}
 			if l.maybe(20) {
-				n.Ready = false
+				n.Ready, n.Draining = false, false
 			}
 			if l.maybe(10) {
-				n.Stopped, n.Ready, n.In = true, false, false
+				n.Stopped, n.Ready, n.In, n.Draining = true, false, false, false
 			}
 			s.Nodes = append(s.Nodes, n)
 		}
@@ -154,47 +150,6 @@ func (l *life) commit() {
 	l.want.Update.Revision = pick(l, "", "a", "b")
 	if l.maybe(30) {
 		l.want.Instances = 1 + l.IntN(4)
-	}
-}
-
-// watch is told of all that changes: what a controller does leaves enough nodes in service, and what is under way is left alone.
-func (l *life) watch(before, after platform.Seen) {
-	wrong := func(format string, args ...any) {
-		if l.wrong == nil {
-			l.wrong = fmt.Errorf(format+"\nbefore %+v\nafter  %+v", append(args, before, after)...)
-		}
-	}
-	if after.Record.Epoch < before.Record.Epoch {
-		wrong("the epoch falls")
-	}
-	if b, a := before.Record, after.Record; b.Lifecycle == platform.Starting && a.Lifecycle == platform.Starting && b.How != "" && b.To.Revision != a.To.Revision {
-		wrong("what nodes are brought to changes in the midst")
-	}
-	if before.Move.State == platform.Doing && after.Move.Step != before.Move.Step {
-		wrong("another step is begun while one is under way")
-	}
-	if after.Move.Step == before.Move.Step && after.Move.State == before.Move.State || after.Record.How == platform.Recreate || l.decided[after.Move.Step].dead {
-		return
-	}
-	for _, region := range []string{"paris", "milan"} {
-		if _, declared := l.want.Region(region); !declared || l.want.Standby == "cold" && region != "paris" {
-			continue
-		}
-		slots := 0
-		for _, n := range before.Nodes {
-			if n.Region == region {
-				slots++
-			}
-		}
-		had, has := serving(before, region), serving(after, region)
-		for _, n := range after.Nodes {
-			if n.Region == region && n.Why == "killed" && l.decided[after.Move.Step].ready[n.Name] {
-				has, had = has+1, had+1
-			}
-		}
-		if least := min(l.decided[after.Move.Step].instances, slots) - l.want.Limits.NodesDown; has < had && has < least {
-			wrong("%s leaves %d nodes of %s in service, %d must be", after.Move.Step, has, region, least)
-		}
 	}
 }
 
@@ -222,9 +177,10 @@ func (l *life) look() (d rollout.Decision, done bool) {
 	if d.Step != nil {
 		if _, again := l.decided[*d.Step]; !again {
 			n, _ := seen.Node(d.Step.Node)
-			now := decided{!n.Ready, l.want.Instances, map[string]bool{}}
+			now := decided{dead: !n.Ready, instances: l.want.Instances, ready: map[string]bool{}}
 			for _, n := range seen.Nodes {
 				now.ready[n.Name] = n.Ready
+				now.apart = now.apart || n.Ready && n.View != seen.Cluster(n.Region) && (d.Step.Verb == drift.Drain || n.Name == d.Step.Node)
 			}
 			l.decided[*d.Step] = now
 		}
@@ -303,6 +259,9 @@ func (l *life) declared() error {
 	}
 	if r, _ := seen.Region("paris"); r.Gated {
 		return errors.New("the gate is closed")
+	}
+	if seen.Record.Fault != (platform.Fault{}) {
+		return fmt.Errorf("fault %+v", seen.Record.Fault)
 	}
 	if seen.Record.Lifecycle != platform.Running || seen.Record.Good.Revision != l.want.Revision {
 		return fmt.Errorf("record %+v", seen.Record)

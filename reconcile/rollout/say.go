@@ -67,7 +67,8 @@ func (u *upgrade) failed() Decision {
 	if f.Step.Verb == drift.Prepare {
 		says = "refused " + u.target() + ": " + f.Why
 	}
-	if n, ok := u.seen.Node(f.Step.Node); ok && u.record.Lifecycle == platform.Error && n.Revision == u.record.Good.Revision && u.record.Good != u.record.To && f.Step.Verb != "" && f.Step.Verb != drift.Drain {
+	n, ok := u.seen.Node(f.Step.Node)
+	if ok && n.Serves() && n.Revision == u.record.Good.Revision && u.record.Good != u.record.To && f.Step.Verb != "" && f.Step.Verb != drift.Drain {
 		says = n.Name + " runs again what it ran: " + says
 	}
 	d := u.decision(nil, drift.Errored, u.serve()+"; "+says)
@@ -104,7 +105,7 @@ func (u *upgrade) standing() string {
 func (u *upgrade) serve() string {
 	serve, shall := 0, 0
 	for _, n := range u.seen.Nodes {
-		if n.Serves() {
+		if n.Serves() && u.wanted(n.Name) {
 			serve++
 		}
 	}
@@ -150,7 +151,7 @@ func (u *upgrade) differs(n platform.Node) string {
 }
 
 func (u *upgrade) surplusWhy(n platform.Node) string {
-	if _, declared := u.want.Region(n.Region); !declared {
+	if !u.declared(n.Region) {
 		return "its region is no longer declared"
 	}
 	return count(u.want.Instances, "node") + " declared"

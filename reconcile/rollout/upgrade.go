@@ -102,7 +102,7 @@ func (u *upgrade) again(step drift.Step) (Decision, bool) {
 		r.Step = drift.Step{}
 		return Decision{}, false
 	case step.Verb == drift.Drain && !u.expendable(step.Node):
-		return u.wait("%s can't be spared any more", step.Node), true
+		return u.wait("%s can't be spared now", step.Node), true
 	case u.now.Sub(r.At) < retry && step.Epoch == r.Epoch:
 		return u.decision(&step, drift.Progressing, "begins again: "+doing(step)), true
 	case u.now.Sub(r.At) >= retry && r.Tries >= tries:
@@ -119,7 +119,7 @@ func (u *upgrade) again(step drift.Step) (Decision, bool) {
 // expendable tells whether a node may be taken out of service, as far as can be seen.
 func (u *upgrade) expendable(node string) bool {
 	n, ok := u.seen.Node(node)
-	return !ok || !n.Serves() || u.spare(n) || u.record.Back
+	return !ok || !n.Serves() || u.record.Back || u.spare(n) && u.apart() == ""
 }
 
 // leave ends ERROR, for a new revision. A node that was left out of service keeps the deployment STARTING.
@@ -242,10 +242,12 @@ func (u *upgrade) how(fit platform.Fit) (platform.How, string) {
 	return "", why
 }
 
-// calm tells whether every node that there is serves, or is stopped where it shall be, and all run the same.
+// calm tells whether nothing is broken that a change could mend: every node serves, or is stopped in a passive region, and
+// all run the same.
 func (u *upgrade) calm() bool {
 	for _, n := range u.seen.Nodes {
-		if n.Revision != u.seen.Nodes[0].Revision || n.Stopped != u.cold(n.Region) || !n.Stopped && !n.Serves() {
+		rests := n.Stopped && n.Region != u.record.Active
+		if n.Revision != u.seen.Nodes[0].Revision || !rests && !n.Serves() {
 			return false
 		}
 	}
@@ -261,6 +263,9 @@ func (u *upgrade) fail(f platform.Fault) Decision {
 	} else if u.restorable(f.Step) {
 		r.Back, r.Fault, r.Step = true, f, drift.Step{}
 		return u.restore()
+	}
+	if u.want.Update.OnFailure == "rollback" && u.changesVersion() && f.Step.Node != "" && !r.Back {
+		f.Why += fmt.Sprintf("; holds, since %s → %s needs all nodes to stop", u.target(), r.Good.Version)
 	}
 	r.Lifecycle, r.Fault, r.Step, r.Back = platform.Error, f, drift.Step{}, false
 	return u.failed()
@@ -286,7 +291,7 @@ func (u *upgrade) restore() Decision {
 	n, there := u.seen.Node(fault.Step.Node)
 	switch {
 	case !there:
-	case n.Revision != good.Revision && n.In:
+	case n.Revision != good.Revision && (n.In || !n.Drained()):
 		return u.begin(drift.Step{Verb: drift.Drain, Node: n.Name, Region: n.Region, Why: "to be brought back to what it ran"})
 	case n.Revision != good.Revision:
 		return u.begin(drift.Step{Verb: drift.Replace, Node: n.Name, Region: n.Region, Revision: good.Revision, Why: "brought back to what it ran: " + fault.Why})

@@ -23,6 +23,7 @@ type Memory struct {
 	Fails   func(s drift.Step) string         // why a step fails; "" or nil: it doesn't
 	Breaks  func(n platform.Node) bool        // the node never gets ready with what it runs; nil: none
 	Fit     func(platform.Fit) platform.Fit   // what Prepare finds out, from what versions say; nil: just that
+	Apart   func(node string) bool            // the node sees itself alone, though others are there; nil: none
 	Stale   func() int                        // of how many looks before a look is; nil: it is of now
 	Ended   func(*platform.Seen)              // changes what a step has come to, for what it isn't meant to; may be nil
 	Watch   func(before, after platform.Seen) // told of every change, as it happens; may be nil
@@ -240,19 +241,20 @@ func begun(seen *platform.Seen, s drift.Step, versions map[string]string, now ti
 		n := &seen.Nodes[i]
 		switch {
 		case s.Verb == drift.Stop && n.Region == s.Region && !stopped:
-			n.Stopped, n.Ready, n.In, stopped = true, false, false, true // one after the other
+			n.Stopped, n.Ready, n.In, n.Draining, stopped = true, false, false, false, true // one after the other
 		case n.Name != s.Node:
 		case s.Verb == drift.Drain:
-			n.In = false
+			n.In, n.Draining = false, n.Serves() || n.Draining
 		case s.Verb == drift.Replace, s.Verb == drift.Add:
 			if n.Revision != s.Revision || !n.Ready {
 				n.Ready, n.Why = false, "is being replaced"
 			}
+			n.Draining = false
 			n.Revision, n.Version, n.In = s.Revision, versions[s.Revision], false
 		case s.Verb == drift.Start:
 			n.Stopped, n.In = false, false
 		case s.Verb == drift.Remove:
-			n.Ready, n.In, n.Why = false, false, "is being removed"
+			n.Ready, n.In, n.Draining, n.Why = false, false, false, "is being removed"
 		}
 	}
 }
@@ -277,7 +279,7 @@ func (m *Memory) tick(d schema.Deployment) {
 				m.end(s)
 			}
 		}
-		cluster(s)
+		m.cluster(s)
 	})
 }
 
@@ -337,11 +339,14 @@ func (m *Memory) end(s *platform.Seen) {
 }
 
 // cluster lets every node see what there is.
-func cluster(s *platform.Seen) {
+func (m *Memory) cluster(s *platform.Seen) {
 	for i := range s.Nodes {
 		n := &s.Nodes[i]
 		if n.View = 0; n.Ready {
 			n.View = s.Cluster(n.Region)
+		}
+		if n.Ready && m.Apart != nil && m.Apart(n.Name) {
+			n.View = 1
 		}
 	}
 }
@@ -353,10 +358,10 @@ func (m *Memory) Kill(node string) {
 	m.change(func(s *platform.Seen) {
 		for i := range s.Nodes {
 			if n := &s.Nodes[i]; n.Name == node && n.Ready {
-				n.Ready, n.Why = false, "killed"
+				n.Ready, n.Draining, n.Why = false, false, "killed"
 			}
 		}
-		cluster(s)
+		m.cluster(s)
 	})
 }
 
@@ -378,7 +383,7 @@ func (m *Memory) Put(seen platform.Seen) {
 	for _, r := range []platform.Release{seen.Record.To, seen.Record.Good} {
 		m.know(r.Revision, r.Version)
 	}
-	cluster(&m.seen)
+	m.cluster(&m.seen)
 }
 
 // change makes a change and tells of it.
