@@ -146,6 +146,14 @@ func TestASecretThatCanNotBeReadIsWrittenOnceWhenItChangesAnywhere(t *testing.T)
 	expect("and again", aKey, asWritten)
 
 	all := rewritten("PUT ", "PUT /identity-provider/instances/hub", "PUT /components/*")
+	count := func(key reconcile.FingerprintKey) int {
+		mark := w.server.Mark(t)
+		w.with(key, manifest)
+		return len(w.server.RequestsSince(t, mark, w.name))
+	}
+	if with, without := count(aKey), count(""); with != without {
+		t.Errorf("a pass that finds nothing to do sends %d requests with a key, and %d without", with, without)
+	}
 	expect("another key", anotherKey, asWritten, all...)
 	expect("and again", anotherKey, asWritten)
 	expect("without a key", "", hidden)
@@ -322,5 +330,35 @@ func TestALiteralInPlaceOfAnInputNeverShowsIt(t *testing.T) {
 			continue // what comes next is released first
 		}
 		w.apply(realm(literal))
+	}
+}
+
+// Another process writes a secret, and remembers it, while the write of this one is on its way.
+func TestASecretThatAnotherProcessCrossedIsWrittenAgain(t *testing.T) {
+	w := newWorld(t)
+	manifest := realm(`    identityProviders: [{alias: hub, providerId: oidc, config: {authorizationUrl: "https://hub.example/a", tokenUrl: "https://hub.example/t", clientId: acme, clientSecret: $(env:HUB)}}]` + "\n")
+	other := *w
+	w.env, other.env = map[string]string{"HUB": "hub-secret-1"}, map[string]string{"HUB": "hub-secret-3"}
+	w.with(aKey, manifest)
+	proxy, crossed := keycloaktest.NewProxy(t, w.server.URL), sync.Once{}
+	proxy.Intercept(func(r *http.Request) *http.Response {
+		if r.Method == http.MethodPut && strings.HasSuffix(r.URL.Path, "/instances/hub") {
+			crossed.Do(func() { other.with(aKey, manifest) })
+		}
+		return nil
+	})
+	w.url = proxy.URL
+	w.connect()
+	w.env["HUB"] = "hub-secret-2"
+	late := w.pass(reconcile.Apply, manifest)
+	late.FingerprintKey = aKey
+	if report, err := late.Run(context.Background()); err == nil {
+		t.Fatalf("nothing crossed it\n%s", text(report))
+	}
+	if _, writes := other.with(aKey, manifest); !cmp.Equal(writes, []string{"PUT /identity-provider/instances/hub", "PUT /clients/*"}) {
+		t.Errorf("the other process wrote %q then", writes)
+	}
+	if _, writes := other.with(aKey, manifest); len(writes) > 0 {
+		t.Errorf("and again %q", writes)
 	}
 }

@@ -28,7 +28,7 @@ What a realm's manifest can declare, for Keycloak %s, in the order in which it i
   all is the server's.
 - Fields that no line below names are compared as they are. What a manifest leaves out is the server's, and so is every key of an open map that
   it leaves out.
-- A **secret** is never shown; one that is **write-only** isn't given back by Keycloak either, so that a change of it made by hand can't be seen.
+- A **secret** is never shown; one that is **write-only** comes back as asterisks, so that a change of it made by hand can't be seen.
 - A **set** is a list whose order doesn't count.
 
 `, versions[len(versions)-1])
