@@ -31,7 +31,7 @@ var minimal = []struct{ kind, create, body, read string }{
 // given are the fields of minimal objects that aren't defaults: what names them, what was sent, what is another each time.
 var given = strings.Fields("id realm internalId clientId alias providerId name containerId path access secret protocolMappers " +
 	"defaultClientScopes optionalClientScopes subGroups subGroupCount realmRoles clientRoles types config " +
-	"createdTimestamp disableableCredentialTypes totp defaultRole requiredCredentials clientRole composite localizationTexts")
+	"_id owner policies resources scopes authorizationSchema createdTimestamp disableableCredentialTypes totp defaultRole requiredCredentials clientRole composite localizationTexts")
 
 // The table that null and comparing rest on is what a server makes of objects of which nothing is given. With -update it
 // is written; that is how a version gets its table.
@@ -46,6 +46,19 @@ func TestDefaultsAreThoseOfTheServer(t *testing.T) {
 		}
 		id := w.admin.Create(w.at(m.create), body)
 		table[m.kind] = plain(w.admin.Get(w.at(strings.Replace(m.read, "ID", id, 1))), body)
+	}
+	app := w.admin.Create(w.at("/clients"), map[string]any{"clientId": "app", "serviceAccountsEnabled": true, "authorizationServicesEnabled": true})
+	server := w.at("/clients/" + app + "/authz/resource-server")
+	table["authorizationSettings"] = plain(w.admin.Get(server), nil)
+	for kind, path := range map[string]string{"scopes": "/scope", "resources": "/resource", "policies": "/policy"} {
+		body := map[string]any{"name": "minimal"}
+		if kind == "policies" {
+			body["type"] = "regex"
+		}
+		if status := w.admin.Do("POST", server+path, body); status != 201 {
+			t.Fatalf("POST %s: %d", path, status)
+		}
+		table[kind] = plain(w.admin.Get(server+path+"/search?name=minimal"), body)
 	}
 	for _, kind := range []string{"protocolMappers", "identityProviderMappers", "federatedIdentities"} {
 		table[kind] = map[string]any{}

@@ -86,7 +86,7 @@ func (w *work) owned(a schema.Address) bool {
 		return false
 	}
 	complete := w.Want.Complete[a.List()] || strings.HasPrefix(string(a), "groups/") && a.Kind() == "groups" && w.Want.Complete["groups"] // subgroups are groups
-	return w.ledger.Owned[a] || complete && !realm.IsLinks(a)
+	return w.ledger.Owned[a] || complete && !realm.IsLinks(a) && !realm.Registered(w.live.State, a)
 }
 
 // others are the other sources that own something here.

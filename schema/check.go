@@ -17,7 +17,7 @@ import (
 func (w *walker) check(f *form, values map[string]any, label string) {
 	w.definitions.mu.Lock()
 	defer w.definitions.mu.Unlock()
-	err := f.value.Unify(w.definitions.context.Encode(exact(values))).Validate(cue.Concrete(true))
+	err := f.value.Unify(w.definitions.context.Encode(exact(f.inStrings(values)))).Validate(cue.Concrete(true))
 	told := map[string]bool{}
 	for _, e := range errors.Errors(err) {
 		parts := relativePath(f, e)

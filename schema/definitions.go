@@ -74,7 +74,8 @@ type definitions struct {
 	version   string
 	forms     map[string]*form           // by the definition's name: #ClientRepresentation
 	generated map[string]map[string]bool // the fields that this version's classes have, by the definition's name
-	foreign   [][2]string                // definition and field that only other versions have
+	root      cue.Value
+	foreign   [][2]string // definition and field that only other versions have
 	defaults  defaults
 	facts     Facts
 	kinds     map[string]Kind
@@ -115,6 +116,8 @@ type field struct {
 	added     bool   // @added(): a field of ours, which Keycloak's class lacks
 	names     string // @names(alias): a list of what names objects elsewhere, of which only this field is read
 	mappings  string // @mappings(realm), @mappings(client): roles, in entries that each name the client or scope whose links they are
+	json      bool   // @json(DEFINITION), @json(): a list, of such objects or of strings, that stands as JSON in a string
+	unless    string // @unless(owner): objects that bear this field are somebody else's, and left alone
 	nameless  string // @nameless("default-roles-{realm}"): one object, and its name where it bears none
 	says      string // @says("a duration such as 5m"): what the value must be, where CUE's own words are hard to read
 }
@@ -158,6 +161,7 @@ func compile(files fs.ReadDirFS, version string) (*definitions, error) {
 	if err := root.Err(); err != nil {
 		return nil, fmt.Errorf("compile the definitions of Keycloak %s: %w", version, err)
 	}
+	d.root = root
 	for _, name := range []string{"RealmManifest", "DeploymentManifest", "EnvironmentManifest", "RealmRepresentation", "ScopeMappings"} {
 		d.read(root.LookupPath(cue.MakePath(cue.Def(name))))
 	}
@@ -317,11 +321,24 @@ func (d *definitions) field(name string, v cue.Value) *field {
 			f.names = arg
 		case "mappings":
 			f.mappings = arg
+		case "json":
+			f.json, f.form, f.fact.Type = true, d.inString(v, arg), "list"
+		case "unless":
+			f.unless = arg
 		case "nameless":
 			f.nameless = arg
 		}
 	}
 	return f
+}
+
+// inString is the form of a list of what a definition says, or of strings, for which Keycloak has a string.
+func (d *definitions) inString(v cue.Value, definition string) *form {
+	elem := &form{types: cue.StringKind, value: v}
+	if definition != "" {
+		elem = d.read(d.root.LookupPath(cue.MakePath(cue.Def(definition))))
+	}
+	return &form{types: cue.StringKind | cue.ListKind, value: v, elem: &field{form: elem}}
 }
 
 // objects is the form of the objects in a list, or in the lists of a map; nil where there are none.

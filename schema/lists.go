@@ -14,8 +14,12 @@ func (w *walker) list(o *Object, f *field, e entry, label string) {
 		w.mistyped(e.value, label, e.origin, "a list", "", "")
 		return
 	}
+	holder := o.Address
+	if holder != RealmAddress && holder.Key() == nil { // what is there once has its lists in its parent's place
+		holder = holder.Parent()
+	}
 	if f.complete && f.under == "" {
-		w.into.Complete[Join(o.Address, f.elem.kind.Name)] = true
+		w.into.Complete[Join(holder, f.elem.kind.Name)] = true
 	}
 	before := w.holder
 	w.holder = f.by
@@ -27,7 +31,11 @@ func (w *walker) list(o *Object, f *field, e entry, label string) {
 		if !ok || !w.hasKey(f.elem.form, s) {
 			label = fmt.Sprintf("%s[%d]", label, i)
 		}
-		parent := o.Address
+		if f.unless != "" && ok && w.document.members(s)[f.unless] != nil {
+			w.warn(at, "", "%s bears %s, and is left alone: it belongs to somebody else", w.labelled(f.elem.form, s, label), f.unless)
+			continue
+		}
+		parent := holder
 		if f.under != "" && ok {
 			if parent, ok = w.heldBy(f, s, label, at); !ok {
 				continue
@@ -38,6 +46,16 @@ func (w *walker) list(o *Object, f *field, e entry, label string) {
 	if f.under != "" {
 		w.lists = append(w.lists, f)
 	}
+}
+
+// labelled names an object in a list for people: by what names it, where it bears that.
+func (w *walker) labelled(f *form, s *ast.StructLit, label string) string {
+	if m := w.document.members(s)[f.kind.Key[0]]; m != nil {
+		if name, input, ok := w.scalarText(m.Value); ok && !input {
+			return label + "[" + name + "]"
+		}
+	}
+	return label
 }
 
 // heldBy is the object that one in a flat list says it belongs to.

@@ -21,6 +21,13 @@ func (w *walker) value(o *Object, f *field, n ast.Expr, path, label string, at O
 		w.problem(at, "leave it out or write the value", "%s is null", label)
 		return nil, false
 	}
+	if f.json {
+		if list := w.listIn(n); list != nil {
+			n = list
+		} else if _, isList := n.(*ast.ListLit); !isList {
+			return w.mistyped(n, label, at, "a list, or one in JSON", "", "")
+		}
+	}
 	var v any
 	ok := true
 	switch n := n.(type) {

@@ -79,6 +79,7 @@ func (w *walker) root(r *Realm, n ast.Expr, label string, o Origin) {
 	w.identify(s)
 	w.object(w.definitions.forms["#RealmRepresentation"], n, "", "", o, "")
 	w.completeFlat()
+	w.permissionNames()
 }
 
 // finish hands over what the document declares. Where it names no server, Ref doesn't either.
@@ -103,7 +104,7 @@ func (w *walker) object(f *form, n ast.Expr, parent Address, label string, o Ori
 			return
 		}
 		object.Address, object.Origin = Join(parent, f.kind.Name, key...), at
-		if name == "" {
+		if name == "" && len(key) > 0 {
 			label += "[" + strings.Join(object.Address.Key(), ",") + "]"
 		}
 		if w.labels[object.Address] == label {

@@ -64,6 +64,9 @@ func standing(k schema.Kind) string {
 	case k.Links:
 		return fmt.Sprintf("References, the list of %s. The list is complete; no longer declared, it is emptied.", holders(k.In))
 	}
+	if len(k.Key) == 0 {
+		return fmt.Sprintf("One object in %s.", holders(k.In))
+	}
 	var open []string
 	for _, in := range k.In {
 		if !slices.Contains(k.Complete, in) {

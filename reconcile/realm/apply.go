@@ -86,7 +86,7 @@ func (a *application) objects(ctx context.Context, changes []drift.Change) error
 		levels := map[int][]*drift.Change{}
 		for j := range changes {
 			if c := &changes[j]; c.Op != drift.Delete && row(c.Address.Kind()) == i {
-				depth := strings.Count(string(c.Address), "/")
+				depth := strings.Count(string(c.Address), "/") + a.nesting(c)
 				levels[depth] = append(levels[depth], c)
 			}
 		}
@@ -200,6 +200,9 @@ func (a *application) id(ctx context.Context, address schema.Address) (string, e
 	a.mu.Unlock()
 	if id != "" {
 		return id, nil
+	}
+	if address == schema.Join(schema.RealmAddress, "clients", adminPermissions) {
+		return a.adminPermissions(ctx, address)
 	}
 	if address.Kind() != "roles" { // roles are read where they are needed, and the answer to their creation tells no id
 		return "", fmt.Errorf("%s isn't there", address)

@@ -42,6 +42,7 @@ var kinds = []Kind{
 	{Name: "realm", Shape: Document, Builtin: always},
 	{Name: "clientScopes", Shape: Collection, Path: "client-scopes", Merge: true, Builtin: named(builtinScopes)},
 	{Name: "clients", Shape: Collection, Path: "clients", Merge: true, Builtin: builtinClient},
+	{Name: "authorizationSettings", Shape: Apart, Path: "authz/resource-server", Builtin: always},
 	{Name: "roles", Shape: Collection, Path: "roles", Item: "roles-by-id", Builtin: builtinRole},
 	{Name: "protocolMappers", Shape: Collection, Path: "protocol-mappers/models", Builtin: serverMapper},
 	{Name: "identityProviders", Shape: Collection, Path: "identity-provider/instances", Builtin: never},
@@ -56,6 +57,9 @@ var kinds = []Kind{
 	{Name: "users", Shape: Apart, Path: "users", Builtin: builtinUser},
 	{Name: "federatedIdentities", Shape: Apart, Path: "federated-identity", Builtin: never},
 	{Name: "members", Shape: Apart, Path: "members", Builtin: managedMember},
+	{Name: "scopes", Shape: Apart, Path: "authz/resource-server/scope", Builtin: never},
+	{Name: "resources", Shape: Apart, Path: "authz/resource-server/resource", Builtin: named([]string{"Default Resource"})},
+	{Name: "policies", Shape: Apart, Path: "authz/resource-server/policy", Builtin: named([]string{"Default Policy", "Default Permission"})},
 
 	{Name: "composites", Shape: BodyLinks, Path: "composites", Builtin: never},
 	{Name: "scopeMappings", Shape: BodyLinks, Path: "scope-mappings", Split: true, Builtin: never},
@@ -112,7 +116,7 @@ func builtinClient(realm string, o schema.Object) bool {
 func builtinRole(realm string, o schema.Object) bool {
 	name := o.Address.Name()
 	if client := o.Address.Parent(); client != schema.RealmAddress {
-		return slices.Contains(builtinClientRoles[client.Name()], name) || ReadOnly(realm, client)
+		return slices.Contains(builtinClientRoles[client.Name()], name) || name == "uma_protection" || ReadOnly(realm, client)
 	}
 	return slices.Contains(builtinRoles, name) || strings.HasPrefix(name, "default-roles-") ||
 		realm == "master" && (name == "admin" || name == "create-realm")
@@ -140,7 +144,8 @@ func Released(realm string, a schema.Address) bool {
 }
 
 // ReadOnly tells whether Keycloak refuses every write to the object: realm-management, and in master the clients that
-// stand for the realms, with all below them (26.7.3 answers 403 to an unchanged PUT); and the one flow that it doesn't show.
+// stand for the realms, with all below them (26.7.3 answers 403 to an unchanged PUT); the client of the admin permissions, but
+// for these; and the one flow that it doesn't show.
 func ReadOnly(realm string, a schema.Address) bool {
 	if a == flowAt("saml ecp") {
 		return true
@@ -150,5 +155,5 @@ func ReadOnly(realm string, a schema.Address) bool {
 		return false
 	}
 	name := schema.Address(parts[0] + "/" + parts[1]).Name()
-	return name == "realm-management" || realm == "master" && strings.HasSuffix(name, "-realm")
+	return name == "realm-management" || realm == "master" && strings.HasSuffix(name, "-realm") || name == adminPermissions && a.Kind() != "policies"
 }

@@ -19,6 +19,9 @@ func Targets(o schema.Object) []schema.Address {
 		targets = append(targets, targetsAt(o.Address, strings.Split(at, "\x00"), list)...)
 	}
 	targets = slices.AppendSeq(targets, maps.Values(flowsOf(o)))
+	for _, r := range references(o) {
+		targets = append(targets, r.may...)
+	}
 	slices.Sort(targets)
 	return targets
 }
@@ -103,6 +106,8 @@ func Renamed(s schema.State, renames []drift.Change) schema.State {
 	for a, o := range s {
 		if IsLinks(a) {
 			o.Fields = renamedLinks(a, nil, o.Fields, now).(map[string]any)
+		} else if len(renames) > 0 {
+			o = renamed(o, func(r reference) string { return r.after(now) })
 		}
 		if to := movedMember(a, renames); to != a {
 			if o.Address = to; to.Kind() == "members" {
@@ -183,7 +188,7 @@ func renamedLinks(a schema.Address, at []string, v any, now func(schema.Address)
 func Dangling(r *Realm, live Live, want schema.State) []schema.Problem {
 	leadsNowhere := func(target schema.Address) bool {
 		builtin := !live.Exists && (Builtin(r.Name, schema.Object{Address: target}) || target.Kind() == "clientProfiles")
-		return !known(want, live.State, target) && !builtin
+		return !known(want, live.State, target) && !builtin && !permissionsToCome(live, target)
 	}
 	var problems []schema.Problem
 	for _, a := range want.Addresses() {
@@ -207,13 +212,18 @@ func Dangling(r *Realm, live Live, want schema.State) []schema.Problem {
 				problems = append(problems, dangling(origin, want, live.State, a, target))
 			}
 		}
+		for _, r := range references(o) {
+			if !slices.ContainsFunc(r.may, func(target schema.Address) bool { return !leadsNowhere(target) }) {
+				problems = append(problems, dangling(originOf(o, r.path), want, live.State, a, r.may[len(r.may)-1]))
+			}
+		}
 		for path, flow := range flowsOf(o) {
 			if leadsNowhere(flow) {
 				problems = append(problems, dangling(originOf(o, path), want, live.State, a, flow))
 			}
 		}
 	}
-	return schema.SortProblems(problems)
+	return schema.SortProblems(append(problems, unprotected(live, want)...))
 }
 
 // originOf is where a path of an object is declared, or what it stands in.

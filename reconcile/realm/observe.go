@@ -35,6 +35,8 @@ type Live struct {
 
 	Ambiguous map[schema.Address]bool // names that the server has twice, so that nobody can tell which is meant
 
+	PolicyTypes []string // which the server has, where a type is declared that not every server has
+
 	ledgerID string // the id of the client that holds the ledgers
 }
 
@@ -49,6 +51,9 @@ const page = 100
 // costs one an object, only where something declared, owned by the source or referred to asks for it.
 func (r *Realm) Observe(ctx context.Context, want *schema.Realm, source string) (Live, error) {
 	o := observation{Realm: r, want: want.State, source: source, live: Live{State: schema.State{}, Ledgers: map[string]Ledger{}, Ambiguous: map[schema.Address]bool{}}}
+	if err := together(ctx, o.policyTypes(want.State)...); err != nil {
+		return Live{}, err
+	}
 	if exists, err := o.realm(ctx); err != nil || !exists {
 		return o.live, err
 	}
@@ -82,6 +87,7 @@ func (r *Realm) Observe(ctx context.Context, want *schema.Realm, source string) 
 	third := append(needed.reads("composites", o.composites), needed.reads("identityProviderMappers", o.identityProviderMappers)...)
 	third = append(third, needed.reads("scopeMappings", o.scopeMappings)...)
 	third = append(third, o.userLinks(want.State, needed)...)
+	third = append(third, o.authorizations(needed)...)
 	return o.live, together(ctx, third...)
 }
 
@@ -231,6 +237,9 @@ func (o *observation) clients(ctx context.Context) error {
 				scopes = slices.DeleteFunc(scopes, func(v any) bool { return v == serviceAccountScope })
 			}
 			o.put(schema.Join(a, links), "", map[string]any{links: scopes})
+		}
+		if c["authorizationServicesEnabled"] == nil { // that is how Keycloak says no
+			c["authorizationServicesEnabled"] = false
 		}
 		o.put(a, id, without(c, "protocolMappers", "defaultClientScopes", "optionalClientScopes", "access"))
 	}

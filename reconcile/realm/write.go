@@ -120,6 +120,10 @@ func (a *application) apart(ctx context.Context, c *drift.Change) error {
 		return a.federatedIdentity(ctx, c)
 	case "members":
 		return a.member(ctx, c)
+	case "authorizationSettings":
+		return a.authorizationSettings(ctx, c)
+	case "scopes", "resources", "policies":
+		return a.authorized(ctx, c)
 	default:
 		return fmt.Errorf("nobody writes %s", kind)
 	}
