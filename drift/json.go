@@ -78,15 +78,7 @@ func JSON(w io.Writer, reports []Report) error {
 	for _, r := range reports {
 		j := reportJSON{r.Server, r.Realm, r.Commit, r.Verdict, r.Says, r.Hint, r.Objects, []changeJSON{}, []unseenJSON{}, ProblemsJSON(r.Problems), r.Notes, r.Began, r.Ended}
 		for _, c := range r.Changes {
-			change := changeJSON{c.Op, c.Cause, c.Address, c.From, writer(c.By), origin(c.origin()), nil, c.Risk, c.Outcome, c.Says}
-			for _, d := range c.Diffs {
-				diff := diffJSON{Path: d.Path, Cause: d.Cause, Unset: d.Unset, Secret: d.Secret, Unseen: d.Unseen}
-				if !d.Secret {
-					diff.Want, diff.Have = d.Want, d.Have
-				}
-				change.Diffs = append(change.Diffs, diff)
-			}
-			j.Changes = append(j.Changes, change)
+			j.Changes = append(j.Changes, change(c))
 		}
 		for _, u := range r.Unseen {
 			j.Unseen = append(j.Unseen, unseenJSON{u.Address, u.Path, u.Written})
@@ -94,6 +86,18 @@ func JSON(w io.Writer, reports []Report) error {
 		out = append(out, j)
 	}
 	return encodeJSON(w, out)
+}
+
+func change(c Change) changeJSON {
+	j := changeJSON{c.Op, c.Cause, c.Address, c.From, writer(c.By), origin(c.origin()), nil, c.Risk, c.Outcome, c.Says}
+	for _, d := range c.Diffs {
+		diff := diffJSON{Path: d.Path, Cause: d.Cause, Unset: d.Unset, Secret: d.Secret, Unseen: d.Unseen}
+		if !d.Secret {
+			diff.Want, diff.Have = d.Want, d.Have
+		}
+		j.Diffs = append(j.Diffs, diff)
+	}
+	return j
 }
 
 // ProblemsJSON is the JSON form of problems.

@@ -107,7 +107,7 @@ func unattributed(declared schema.Declared) []schema.Problem {
 
 // good is a realm as a commit declares it well.
 func (p *Poll) good(want *schema.Realm, declared schema.Declared, commit string) *keep {
-	k := &keep{want: want, facts: declared.Facts, kinds: declared.Kinds, commit: commit, schedule: p.Schedule}
+	k := &keep{want: want, facts: declared.Facts, kinds: declared.Kinds, commit: commit, schedule: p.Schedule, names: map[string]schema.Address{}}
 	if want.Schedule != "" {
 		schedule, err := cron.ParseStandard(want.Schedule)
 		if err != nil {
@@ -125,6 +125,9 @@ func (p *Poll) put(ref schema.RealmRef, k *keep) {
 	}
 	if old, ok := p.realms[ref]; ok {
 		k.settled = old.settled
+		if old.names != nil {
+			k.names = old.names
+		}
 	}
 	k.fresh = true
 	p.realms[ref] = k

@@ -45,7 +45,11 @@ type Pass struct {
 	// Descends tells whether commit b comes after a; nil where the source knows no commits.
 	Descends func(a, b string) (bool, error)
 
-	FingerprintKey     FingerprintKey // tells of secrets that can't be read back whether they changed
+	FingerprintKey FingerprintKey // tells of secrets that can't be read back whether they changed
+	// Names are what the ids of declared objects stood for when earlier passes looked, by which who deleted one is known. A
+	// pass adds what it sees; nil forgets it.
+	Names map[string]schema.Address
+
 	AllowRealmDeletion bool
 	Report             func(drift.Report) // told of drift and of other changes before they are made, and of the end; may be nil
 	Log                *slog.Logger
@@ -61,6 +65,7 @@ func (p Pass) Run(ctx context.Context) (report drift.Report, err error) {
 	defer func() {
 		conclude(&report, p.Mode, err)
 		report.Ended = time.Now()
+		w.rememberNames()
 		w.tell()
 	}()
 	held := p.Want.Suspend != nil && (p.Want.Suspend.Until.IsZero() || time.Now().Before(p.Want.Suspend.Until))
@@ -96,10 +101,11 @@ type work struct {
 	realm  *realm.Realm
 	live   realm.Live
 	ledger realm.Ledger
-	seen   *realm.Ledger // as the realm held it when we looked; nil where there was none
-	past   *schema.Realm // what was last applied, where that is what drift is looked for in
-	blind  bool          // what was last applied can't be read
-	base   schema.State  // what was declared when the ledger was last written; nil where that can't be read
+	seen   *realm.Ledger  // as the realm held it when we looked; nil where there was none
+	past   *schema.Realm  // what was last applied, where that is what drift is looked for in
+	blind  bool           // what was last applied can't be read
+	sought schema.Address // what is to be explained, and so is read, whoever declares it
+	base   schema.State   // what was declared when the ledger was last written; nil where that can't be read
 }
 
 // run is the pass: observe, decide, act, look again, remember.
@@ -175,7 +181,7 @@ func (w *work) observe(ctx context.Context) (err error) {
 	for looked := (*schema.Realm)(nil); looked != w.Want; { // what was last applied may need other reads than the manifests
 		looked = w.Want
 		w.realm = &realm.Realm{Client: w.Client, Name: w.Want.Ref.Realm, Kinds: w.Kinds, Complete: w.Want.Complete}
-		if w.live, err = w.realm.Observe(ctx, w.Want, w.Source); err != nil {
+		if w.live, err = w.realm.Observe(ctx, w.asking(), w.Source); err != nil {
 			return err
 		}
 		if err = w.openLedger(); err != nil {
@@ -237,8 +243,14 @@ func (w *work) left(changes []drift.Change) realm.Live {
 	return left
 }
 
-// compare is what differs now, but for what Keycloak lets nobody write.
-func (w *work) compare() []drift.Change {
+// sides are what is compared, in the form in which it is.
+type sides struct {
+	base, want, have schema.State
+	ours             map[schema.Address]bool // under the names that it will have
+	renames          []drift.Change          // of this pass, and those made before
+}
+
+func (w *work) sides() sides {
 	want := schema.State{}
 	for a, o := range w.Want.State {
 		if !realm.ReadOnly(w.Want.Ref.Realm, a) {
@@ -255,14 +267,17 @@ func (w *work) compare() []drift.Change {
 	for key := range w.ledger.Owned {
 		ours[realm.Moved(key, made)] = true
 	}
-	base = realm.Aligned(want, base, before)
-	have = realm.Aligned(want, have, now)
-	want = realm.Aligned(want, want, nil)
-	owned := func(a schema.Address) bool { return w.owned(a) || strings.Contains(string(a), "#") && ours[a] }
-	changes := drift.Compare(w.Facts, base, w.memory(owned, made), want, have)
-	w.report.Unseen = drift.FindUnseen(w.Facts, want, have, changes, w.remembered(made))
+	return sides{realm.Aligned(want, base, before), realm.Aligned(want, want, nil), realm.Aligned(want, have, now), ours, made}
+}
+
+// compare is what differs now, but for what Keycloak lets nobody write.
+func (w *work) compare() []drift.Change {
+	s := w.sides()
+	owned := func(a schema.Address) bool { return w.owned(a) || strings.Contains(string(a), "#") && s.ours[a] }
+	changes := drift.Compare(w.Facts, s.base, w.memory(owned, s.renames), s.want, s.have)
+	w.report.Unseen = drift.FindUnseen(w.Facts, s.want, s.have, changes, w.remembered(s.renames))
 	for i, c := range changes {
-		if c.Op == drift.Delete && (w.ledger.Owned[c.Address] || ours[c.Address]) {
+		if c.Op == drift.Delete && (w.ledger.Owned[c.Address] || s.ours[c.Address]) {
 			changes[i].Cause = drift.FromCommit // it is ours, and no longer declared, whatever can be read of the past
 		} else if c.Op == drift.Delete {
 			changes[i].Cause = drift.FromDrift // a stranger in a complete list

@@ -65,6 +65,8 @@ type keep struct {
 	settled  bool      // nothing of ours is left pending on earlier commits
 	next     time.Time // when to look again
 	failures int       // in a row
+
+	names map[string]schema.Address // what ids stood for when this process last looked, by which who deleted something is known
 }
 
 // Run looks until the context ends. A pass under way then ends between two writes, and its last word is still posted.
@@ -140,7 +142,7 @@ func (p *Poll) pass(ctx context.Context, ref schema.RealmRef, k *keep) drift.Rep
 	busy := false // this pass has found something to do
 	report, err := p.run(ctx, Pass{Mode: Apply, Want: k.want, Facts: k.facts, Kinds: k.kinds, Source: p.Source, Path: p.Path,
 		Environment: p.Environment, Commit: k.commit, Base: p.base(ref), Descends: p.supersedes(ctx),
-		AllowRealmDeletion: p.AllowRealmDeletion, FingerprintKey: p.FingerprintKey, Log: p.Log,
+		Names: k.names, AllowRealmDeletion: p.AllowRealmDeletion, FingerprintKey: p.FingerprintKey, Log: p.Log,
 		Report: func(r drift.Report) {
 			if ctx.Err() != nil && r.Verdict == drift.Errored && !busy {
 				p.told(r) // stopped while it only looked: what the commit shows still holds

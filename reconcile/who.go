@@ -3,6 +3,7 @@ package reconcile
 import (
 	"context"
 	"errors"
+	"maps"
 	"slices"
 	"strings"
 
@@ -26,7 +27,8 @@ func (w *work) attribute(ctx context.Context, changes []drift.Change) {
 	}
 	h, err := w.history(ctx, about)
 	if err != nil {
-		w.unattributed(err)
+		w.Log.Info("read who changed what", "realm", w.Want.Ref, "error", err)
+		w.report.Notes = append(w.report.Notes, "who changed what isn't told: "+why(err))
 		return
 	}
 	for i, c := range changes {
@@ -36,15 +38,30 @@ func (w *work) attribute(ctx context.Context, changes []drift.Change) {
 	}
 }
 
-// unattributed notes why nobody can say who it was.
-func (w *work) unattributed(err error) {
-	var missing *realm.MissingRole
-	if errors.As(err, &missing) {
-		w.report.Notes = append(w.report.Notes, "who changed what isn't told: give the account the role "+missing.Role)
+// rememberNames notes what the ids of declared objects stand for. Those of what is gone are kept while it isn't made again.
+func (w *work) rememberNames() {
+	if w.Names == nil || !w.live.Exists {
 		return
 	}
-	w.Log.Warn("read who changed what", "realm", w.Want.Ref, "error", err)
-	w.report.Notes = append(w.report.Notes, "who changed what isn't told: "+err.Error())
+	now, off := w.live.Names(), map[schema.Address]bool{}
+	for _, c := range w.report.Changes {
+		off[c.Address] = off[c.Address] || c.Outcome != drift.Done
+	}
+	maps.DeleteFunc(w.Names, func(id string, a schema.Address) bool { return now[id] != a && !off[a] })
+	for id, a := range now {
+		if _, declared := w.Want.State[a]; declared {
+			w.Names[id] = a
+		}
+	}
+}
+
+// why is why nobody can say who it was.
+func why(err error) string {
+	var missing *realm.MissingRole
+	if errors.As(err, &missing) {
+		return "give the account the role " + missing.Role
+	}
+	return err.Error()
 }
 
 // unexplained tells whether somebody may have changed the server: it isn't that a commit asks for something else.
@@ -72,7 +89,7 @@ func (w *work) history(ctx context.Context, about []schema.Address) (*history, e
 	if err != nil {
 		return nil, err
 	}
-	events, err := w.realm.Events(ctx, w.live, nil, about)
+	events, err := w.realm.Events(ctx, w.live, w.Names, about)
 	if err != nil {
 		return nil, err
 	}

@@ -35,6 +35,7 @@ func watched(details bool) string {
           - {<<: *mapper, name: gone}
       - {clientId: gone, secret: a-secret-of-the-test}
       - {clientId: renamed, publicClient: true}
+      - {clientId: secretive, secret: a-secret-of-the-test}
     scopeMappings: [{client: portal, roles: [boss]}]
     roles:
       realm:
@@ -51,16 +52,18 @@ func watched(details bool) string {
         clientRoles: {portal: [viewer]}
         subGroups: [{name: emea, attributes: {site: [hq]}}, {name: gone}]
     defaultGroups: [/staff]
+    defaultOptionalClientScopes: [address, phone]
     users:
-      - {username: ann, email: ann@acme.example, firstName: Ann, lastName: Lee, realmRoles: [boss], groups: [/staff]}
+      - {username: ann, email: ann@acme.example, firstName: Ann, lastName: Lee, realmRoles: [boss], groups: [/staff], federatedIdentities: [{identityProvider: hub, userId: ann, userName: ann}]}
       - {username: gone}
       - {username: lee}
     identityProviders: [{alias: hub, providerId: oidc, displayName: Hub}, {alias: gone, providerId: oidc}]
-    identityProviderMappers: [{name: tenant, identityProviderAlias: hub, identityProviderMapper: hardcoded-attribute-idp-mapper, config: {attribute: tenant, attribute.value: acme}}]
+    identityProviderMappers: [{name: tenant, identityProviderAlias: hub, identityProviderMapper: hardcoded-attribute-idp-mapper, config: {attribute: tenant, attribute.value: acme}}, {name: gone, identityProviderAlias: hub, identityProviderMapper: hardcoded-attribute-idp-mapper, config: {attribute: a, attribute.value: b}}]
     requiredActions: [{alias: UPDATE_PASSWORD, enabled: true, priority: 57}, {alias: delete_account, enabled: false, priority: 60}]
     organizations: [{alias: acme, name: Acme, domains: [{name: acme.example}], identityProviders: [{alias: hub}], members: [{username: ann, groups: [/sales]}, {username: lee}], groups: [{name: sales, description: Sells}]}]
     clientProfiles: {profiles: [{name: p, executors: [{executor: secure-session}]}]}
     components:
+      org.keycloak.userprofile.UserProfileProvider: [{providerId: declarative-user-profile, config: {kc.user.profile.config: ['{"attributes":[{"name":"username","permissions":{"view":["admin"],"edit":["admin"]}},{"name":"email","permissions":{"view":["admin"],"edit":["admin"]}},{"name":"firstName","permissions":{"view":["admin"],"edit":["admin"]}},{"name":"lastName","permissions":{"view":["admin"],"edit":["admin"]}}]}']}}]
       org.keycloak.keys.KeyProvider: [{name: own, providerId: aes-generated, config: {priority: ["5"]}}, {name: gone, providerId: aes-generated, config: {priority: ["6"]}}]
     authenticationFlows:
       - alias: ours
@@ -68,6 +71,7 @@ func watched(details bool) string {
       - {alias: below, topLevel: false, authenticationExecutions: [{authenticator: auth-username-password-form, requirement: REQUIRED}, {authenticator: auth-otp-form, requirement: REQUIRED}]}
       - alias: theirs
         authenticationExecutions: [{authenticator: identity-provider-redirector, requirement: ALTERNATIVE, authenticatorConfig: redirect}]
+      - {alias: short, authenticationExecutions: [{authenticator: auth-cookie, requirement: REQUIRED}, {authenticator: auth-spnego, requirement: REQUIRED}]}
     authenticatorConfig: [{alias: redirect, config: {defaultProvider: hub}}]
 `)
 }
@@ -181,10 +185,23 @@ var deeds = []deed{
 	}},
 	{"bob", "identityProviders/gone", "delete", false, func(w *world) { w.must("DELETE", w.at("/identity-provider/instances/gone"), nil) }},
 	{"robot", "identityProviders/hub/identityProviderMappers/tenant", "update", false, func(w *world) {
-		mappers := w.at("/identity-provider/instances/hub/mappers")
-		id := w.admin.Get(mappers).([]any)[0].(map[string]any)["id"].(string)
-		w.admin.Edit(mappers+"/"+id, func(m map[string]any) { m["config"].(map[string]any)["attribute.value"] = "evil" })
+		w.admin.Edit(w.providerMapper("tenant"), func(m map[string]any) { m["config"].(map[string]any)["attribute.value"] = "evil" })
 	}},
+	{"ada", "identityProviders/hub/identityProviderMappers/gone", "delete", true, func(w *world) { w.must("DELETE", w.providerMapper("gone"), nil) }},
+	{"robot", "users/ann/federatedIdentities/hub", "delete", false, func(w *world) { w.must("DELETE", w.user("ann")+"/federated-identity/hub", nil) }},
+	{"bob", "clients/secretive", "action", false, func(w *world) { w.admin.Do("POST", w.below("secretive", "/client-secret"), nil) }},
+	{"robot", "defaultOptionalClientScopes", "create", false, func(w *world) {
+		w.must("PUT", w.at("/default-optional-client-scopes/"+w.id("client-scopes", "orders")), map[string]any{})
+	}},
+	{"ada", "components/org.keycloak.userprofile.UserProfileProvider:declarative-user-profile", "update", false, func(w *world) {
+		w.admin.Edit(w.at("/users/profile"), func(p map[string]any) {
+			p["attributes"] = append(p["attributes"].([]any), map[string]any{"name": "evil"})
+		})
+	}},
+	{"robot", "authenticationFlows/short", "delete", true, func(w *world) {
+		w.must("DELETE", w.at("/authentication/executions/"+w.executions("short")[1]["id"].(string)), nil)
+	}},
+	{"bob", "authenticationFlows/below", "update", false, func(w *world) { w.require("ours", "auth-otp-form", "DISABLED") }},
 	{"ada", "requiredActions/UPDATE_PASSWORD", "update", false, func(w *world) {
 		w.admin.Edit(w.at("/authentication/required-actions/UPDATE_PASSWORD"), func(a map[string]any) { a["priority"] = 1 })
 	}},
@@ -230,6 +247,16 @@ func (w *world) mapper(client, name string) map[string]any {
 	return entry(w.admin.Get(w.below(client, "")).(map[string]any), "protocolMappers", name)
 }
 
+func (w *world) providerMapper(name string) string {
+	mappers := w.at("/identity-provider/instances/hub/mappers")
+	for _, m := range w.admin.Get(mappers).([]any) {
+		if m := m.(map[string]any); m["name"] == name {
+			mappers += "/" + m["id"].(string)
+		}
+	}
+	return mappers
+}
+
 func (w *world) executions(flow string) (all []map[string]any) {
 	for _, e := range w.admin.Get(w.at("/authentication/flows/" + flow + "/executions")).([]any) {
 		all = append(all, e.(map[string]any))
@@ -247,43 +274,63 @@ func (w *world) require(flow, provider, requirement string) {
 	}
 }
 
-// Three accounts and our own make edits of every kind that Keycloak records; each is told of by the account that made it, and by
-// nobody where Keycloak records too little to know.
+// Three accounts make edits of every kind that Keycloak records, and ours one that it doesn't. Each is told of by the account that made
+// it, and by nobody where too little is known: without details, of what went by its id alone, unless a pass saw it before.
 func TestDriftSaysWhoDidIt(t *testing.T) {
 	for _, details := range []bool{true, false} {
 		t.Run(fmt.Sprintf("details %v", details), func(t *testing.T) {
 			w := newWorld(t)
 			w.settled(watched(details))
+			seen := w.pass(reconcile.Plan, watched(details))
+			seen.Names = map[string]schema.Address{}
+			w.run(seen)
 			us := w.admin
 			people := map[string]*keycloaktest.Admin{"ada": w.person("ada"), "bob": w.person("bob"), "robot": w.robot("robot"), "": us}
-			want := map[schema.Address]string{}
 			for _, d := range deeds {
 				w.admin = people[d.by]
 				d.do(w)
-				w.admin = us
-				want[schema.Address(d.at)] = d.by + " " + d.did
-				if d.detailed && !details {
-					want[schema.Address(d.at)] = " "
+			}
+			w.admin = us
+			for _, names := range []map[string]schema.Address{nil, seen.Names} {
+				want, got := map[schema.Address]string{}, map[schema.Address]string{}
+				for _, d := range deeds {
+					want[schema.Address(d.at)] = d.by + " " + d.did
+					if d.detailed && !details && (names == nil || d.did != "delete") {
+						want[schema.Address(d.at)] = " "
+					}
 				}
-			}
-			found, err := w.pass(reconcile.Drift, watched(details)).Run(context.Background())
-			if err != nil {
-				t.Fatal(err)
-			}
-			got := map[schema.Address]string{}
-			for _, c := range found.Changes {
-				got[c.Address] = c.By.Name + " " + c.By.Did
-				if c.By.ID != "" && (c.By.Realm != w.name || c.By.IP == "" || c.By.At.Before(found.Began.Add(-10*60e9)) || c.By.At.After(found.Ended)) {
-					t.Errorf("%s: %+v", c.Address, c.By)
+				p := w.pass(reconcile.Drift, watched(details))
+				p.Names = names
+				found := w.run(p)
+				for _, c := range found.Changes {
+					got[c.Address] = c.By.Name + " " + c.By.Did
+					if c.By.ID != "" && (c.By.Realm != w.name || c.By.IP == "" || c.By.At.After(found.Ended)) {
+						t.Errorf("%s: %+v", c.Address, c.By)
+					}
 				}
-			}
-			if diff := cmp.Diff(want, got); diff != "" {
-				t.Errorf("who did what (-want +got):\n%s", diff)
-			}
-			if !strings.Contains(found.Says, "; ") || !strings.Contains(found.Says, " by ") || len([]rune(found.Says)) > drift.Longest {
-				t.Errorf("says %q", found.Says)
+				if diff := cmp.Diff(want, got); diff != "" {
+					t.Errorf("who did what (-want +got), seen before: %v\n%s", names != nil, diff)
+				}
+				if !strings.Contains(found.Says, " and 2 others") || len([]rune(found.Says)) > drift.Longest {
+					t.Errorf("says %q", found.Says)
+				}
 			}
 		})
+	}
+}
+
+func TestAStatusSaysWhoDeletedWhatItsEventNamesByIDAlone(t *testing.T) {
+	s := newSource(t)
+	p := s.start()
+	commit := s.push("acme.yaml", spec("  drift: report\n", recording))
+	p.once()
+	ada := s.person("ada")
+	if status := ada.Do(http.MethodDelete, s.at("/roles-by-id/"+s.role("/roles/auditor")["id"].(string)), nil); status != http.StatusNoContent {
+		t.Fatalf("DELETE: %d", status)
+	}
+	for range 2 { // it is still known the second time
+		p.once()
+		s.shows(commit, "REALM: failure: 1 drifted: roles/auditor (gone); by ada", "validate: success: 1 realm declared")
 	}
 }
 

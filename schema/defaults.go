@@ -49,6 +49,10 @@ func (w *walker) null(o *Object, f *form, known *field, e entry, values map[stri
 	take := func(v any) {
 		values[e.name] = v
 		o.Origins[path+e.name] = e.origin
+		if o.Nulls == nil {
+			o.Nulls = map[string]bool{}
+		}
+		o.Nulls[path+e.name] = true
 	}
 	none := func(hint, what string) { // upon another layer, null takes away what stands there
 		if !w.clears(o, known, e, path, problemf(at, "leave it out", "%s: null takes nothing away, for no layer below declares it", label)) {

@@ -166,10 +166,13 @@ func (l *loader) resetSetting(under *Realm, name string) {
 func without(o Object, path string) Object {
 	o.Fields = dropped(o.Fields, path)
 	o.Origins, o.Inputs, o.Below = maps.Clone(o.Origins), maps.Clone(o.Inputs), maps.Clone(o.Below)
+	o.Nulls, o.Again = maps.Clone(o.Nulls), maps.Clone(o.Again)
 	at := func(p string) bool { return pathWithin(p, path) }
 	maps.DeleteFunc(o.Origins, func(p string, _ Origin) bool { return at(p) })
 	maps.DeleteFunc(o.Inputs, func(p string, _ bool) bool { return at(p) })
 	maps.DeleteFunc(o.Below, func(p string, _ []Origin) bool { return at(p) })
+	maps.DeleteFunc(o.Nulls, func(p string, _ bool) bool { return at(p) })
+	maps.DeleteFunc(o.Again, func(p string, _ []Origin) bool { return at(p) })
 	return o
 }
 
@@ -197,6 +200,8 @@ func pathWithin(p, path string) bool {
 func (l *loader) over(ref RealmRef, below, above Object) Object {
 	y := overlay{loader: l, ref: ref, below: below, above: above, o: above}
 	y.o.Origins, y.o.Inputs, y.o.Below = joined(below.Origins, nil), joined(below.Inputs, nil), joined(below.Below, nil)
+	y.o.Nulls, y.o.Again = joined(below.Nulls, nil), joined(below.Again, nil)
+	y.o.Again[""] = above.Again[""]
 	y.o.Fields = y.maps(below.Fields, above.Fields, "")
 	if below.Origin != (Origin{}) {
 		y.o.Below[""] = append(slices.Clip(y.o.Below[""]), below.Origin)
@@ -286,6 +291,8 @@ func (y *overlay) replace(path string) {
 		}
 	}
 	maps.DeleteFunc(y.o.Inputs, func(p string, _ bool) bool { return pathWithin(p, path) })
+	maps.DeleteFunc(y.o.Nulls, func(p string, _ bool) bool { return pathWithin(p, path) })
+	maps.DeleteFunc(y.o.Again, func(p string, _ []Origin) bool { return pathWithin(p, path) })
 	y.take(path)
 }
 
@@ -293,11 +300,19 @@ func (y *overlay) take(path string) {
 	for p, origin := range y.above.Origins {
 		if pathWithin(p, path) {
 			y.o.Origins[p] = origin
+			if again := y.above.Again[p]; again != nil {
+				y.o.Again[p] = again
+			}
 		}
 	}
 	for p := range y.above.Inputs {
 		if pathWithin(p, path) {
 			y.o.Inputs[p] = true
+		}
+	}
+	for p := range y.above.Nulls {
+		if pathWithin(p, path) {
+			y.o.Nulls[p] = true
 		}
 	}
 }

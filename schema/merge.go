@@ -78,19 +78,44 @@ func (w *walker) mergeSettings(before, r *Realm, settled, origins map[string]Ori
 
 // united is an object that two places declare. A field may have two values only where the last one holds.
 func (w *walker) united(a, b Object) Object {
+	again := everywhere(a, b)
 	u := union{walker: w, a: a, b: b}
 	a.Fields = u.maps(a.Fields, b.Fields, "")
 	a.Origins = joined(b.Origins, a.Origins)
 	a.Inputs = joined(b.Inputs, a.Inputs)
+	a.Nulls = joined(b.Nulls, a.Nulls)
 	for _, path := range u.taken {
+		if i := slices.Index(again[path], b.Origins[path]); i >= 0 {
+			again[path][i] = a.Origins[path]
+		}
 		a.Origins[path] = b.Origins[path]
 		delete(a.Inputs, path)
+		delete(a.Nulls, path)
 		if b.Inputs[path] {
 			a.Inputs[path] = true
 		}
+		if b.Nulls[path] {
+			a.Nulls[path] = true
+		}
 	}
+	a.Again = again
 	a.Was = slices.Compact(slices.Concat(a.Was, b.Was))
 	return a
+}
+
+// everywhere is where both objects, and the fields that both have, are declared besides the places that the first names.
+func everywhere(a, b Object) map[string][]Origin {
+	again := map[string][]Origin{"": slices.Concat(a.Again[""], []Origin{b.Origin}, b.Again[""])}
+	for path := range joined(a.Origins, b.Origins) {
+		places := slices.Clone(a.Again[path])
+		if _, both := a.Origins[path]; both && b.Origins[path] != (Origin{}) {
+			places = append(places, b.Origins[path])
+		}
+		if places = append(places, b.Again[path]...); len(places) > 0 {
+			again[path] = places
+		}
+	}
+	return again
 }
 
 // joined holds both maps; the second wins.

@@ -125,8 +125,10 @@ type Object struct {
 	Fields  map[string]any      // JSON values as encoding/json decodes them; nil asks for the server's default
 	Origin  Origin              // where it is declared, zero where observed
 	Origins map[string]Origin   // where each field is declared, by path: redirectUris, attributes.pkce.code.challenge.method
-	Inputs  map[string]bool     // the paths whose value came from $(…): secret in all output
+	Again   map[string][]Origin // where else in the same layer the same is declared, by path; the object's own places under ""
 	Below   map[string][]Origin // the places in lower layers that each field's value replaces, the nearest last; the object's own under ""
+	Inputs  map[string]bool     // the paths whose value came from $(…): secret in all output
+	Nulls   map[string]bool     // the paths where null asks for the server's default, which Fields hold
 	Was     []string            // former keys ($was), newest first; a group's may be a path, /old/parent/name
 	ID      string              // the server's identifier where observed
 }

@@ -135,9 +135,11 @@ func placed(d schema.Declared, prefix string) schema.Declared {
 			for path, origin := range object.Origins {
 				object.Origins[path] = put(origin)
 			}
-			for _, below := range object.Below {
-				for i, origin := range below {
-					below[i] = put(origin)
+			for _, others := range []map[string][]schema.Origin{object.Again, object.Below} {
+				for _, origins := range others {
+					for i, origin := range origins {
+						origins[i] = put(origin)
+					}
 				}
 			}
 			r.State[address] = object

@@ -14,20 +14,9 @@ import (
 // passes makes a pass over every realm that the command line means, and prints each report as soon as it is there. A realm
 // that fails doesn't stop the next. Failed tells whether any did, or any manifest has a problem.
 func (c *cli) passes(ctx context.Context, args []string, mode reconcile.Mode) (reports []drift.Report, failed bool, err error) {
-	conf, err := c.configuration(args)
+	conf, refs, failed, err := c.meant(args)
 	if err != nil {
-		return nil, false, err
-	}
-	c.problems(conf.declared)
-	refs, err := c.wanted(conf.declared)
-	failed = held(conf.declared, refs)
-	switch {
-	case err != nil:
 		return nil, failed, err
-	case len(refs) == 0 && failed:
-		return nil, failed, exit(1)
-	case len(refs) == 0:
-		return nil, failed, advise("name the folder or the files of your manifests", "no realm is declared here")
 	}
 	key, err := c.fingerprintKey()
 	if err != nil {
@@ -59,6 +48,25 @@ func (c *cli) passes(ctx context.Context, args []string, mode reconcile.Mode) (r
 		}
 	}
 	return reports, failed, c.printAll(reports)
+}
+
+// meant are the manifests that a command line names, with their problems printed, and the realms that it is about. Failed
+// tells whether any of these has a problem.
+func (c *cli) meant(args []string) (conf *configuration, refs []schema.RealmRef, failed bool, err error) {
+	if conf, err = c.configuration(args); err != nil {
+		return nil, nil, false, err
+	}
+	c.problems(conf.declared)
+	refs, err = c.wanted(conf.declared)
+	failed = held(conf.declared, refs)
+	switch {
+	case err != nil:
+	case len(refs) == 0 && failed:
+		err = exit(1)
+	case len(refs) == 0:
+		err = advise("name the folder or the files of your manifests", "no realm is declared here")
+	}
+	return conf, refs, failed, err
 }
 
 // held tells whether a problem holds back any of the realms that are meant, or something that can't be told.

@@ -16,6 +16,15 @@ type names struct {
 	told map[string]schema.Address // the newest name that an event has told
 }
 
+// Names are what the ids of the realm's objects stand for; an execution's stands for the flow that holds it.
+func (l Live) Names() map[string]schema.Address {
+	all := map[string]schema.Address{}
+	for id, named := range namesIn(l).ids {
+		all[id] = named[0]
+	}
+	return all
+}
+
 func namesIn(live Live) names {
 	n := names{live, map[string][]schema.Address{}, map[string]schema.Address{}}
 	for a, o := range live.State {
@@ -348,17 +357,22 @@ func (p *place) inAuthentication() []schema.Address {
 	if !isIn {
 		return p.member(realm, "authenticationFlows", p.at(2), text(p.body["alias"]))
 	}
-	flows := p.flowTree(flowAt(alias))
-	switch in {
+	flow := []schema.Address{flowAt(alias)}
+	switch execution := text(p.body["id"]); in {
 	case "/flow":
-		flows = append(flows, below(realm, "authenticationFlows", text(p.body["alias"]))...)
+		return append(flow, below(realm, "authenticationFlows", text(p.body["alias"]))...)
 	case "/execution":
-		p.call(text(p.body["id"]), flowAt(alias))
+		p.call(execution, flowAt(alias))
+		return flow
+	default: // the console names the flow at the top, wherever below the execution is
+		if holding := p.ids[execution]; len(holding) > 0 {
+			return append(slices.Clip(holding), p.ids[text(p.body["flowId"])]...)
+		}
+		return p.flowTree(flow[0])
 	}
-	return flows
 }
 
-// flowTree is a flow with those below it: an execution anywhere in it is changed by the flow's name.
+// flowTree is a flow with those below it.
 func (p *place) flowTree(flow schema.Address) []schema.Address {
 	tree := []schema.Address{flow}
 	for i := 0; i < len(tree); i++ {
