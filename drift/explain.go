@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"github.com/cloakwork/cloakwork/schema"
@@ -120,12 +121,8 @@ func (e Explanation) wouldDo(paint Paint) string {
 		case c.Address != e.Address:
 			s += " " + string(c.Address) + ", in which it stands"
 		}
-		if c.Outcome != "" {
-			s += ": " + string(c.Outcome)
-		}
-		if c.Says != "" {
-			s += " (" + c.Says + ")"
-		}
+		why := []string{string(c.Cause), string(c.Outcome), c.Says}
+		s += " (" + strings.Join(slices.DeleteFunc(why, func(s string) bool { return s == "" }), "; ") + ")"
 		s = paint(string(c.Op), Escape(s))
 		for _, r := range c.Risk {
 			s += "; " + paint("risk", string(r))

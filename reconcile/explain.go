@@ -139,6 +139,8 @@ func (x explaining) rule() string {
 		return "declared here, and owned by " + other + ": that blocks apply"
 	case x.declared && x.ledger.Owned[a]:
 		return "declared, and " + x.ownedByUs() + x.links()
+	case slices.ContainsFunc(x.changes, func(c drift.Change) bool { return c.Op == drift.Rename && c.Address == a }):
+		return "declared, and live under a former name: it is renamed"
 	case x.declared && x.made:
 		return "declared, and owned by nobody yet: apply takes it up" + x.links()
 	case x.declared:
