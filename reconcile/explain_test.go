@@ -37,8 +37,8 @@ func TestTheRuleThatDecidesIsNamed(t *testing.T) {
 		{"clients/portal", "", drift.AsDeclared, "declared, and owned by this source, test"},
 		{"clients/portal", "name", drift.AsDeclared, "the server's default, by null"},
 		{"clients/portal", "adminUrl", drift.LeftAlone, "neither declared nor set"},
-		{"clients/after", "", drift.Differs, "declared, and live under a former name: it is renamed"},
-		{"clients/before", "", drift.Differs, "declared under another name, with $was: it is renamed"},
+		{"clients/after", "", drift.Off, "declared, and live under a former name: it is renamed"},
+		{"clients/before", "", drift.Off, "declared under another name, with $was: it is renamed"},
 		{"clients/portal/roles/viewer", "", drift.Surplus, "no longer declared, and owned by this source, test: it is removed"},
 		{"roles/former", "", drift.Surplus, "no longer declared, and owned by this source, test: it is removed"},
 		{"roles/stranger", "", drift.Surplus, "not declared, in roles, which is complete as declared: it is removed"},
@@ -48,7 +48,7 @@ func TestTheRuleThatDecidesIsNamed(t *testing.T) {
 		{"groups/crowd", "", drift.LeftAlone, "not declared, and owned by nobody, in groups, which is an open list: left alone"},
 		{"users/ann", "", drift.LeftAlone, "not declared, and owned by nobody, in users, which is an open list: left alone"},
 		{"clients/account/defaultClientScopes", "", drift.LeftAlone, "not declared: the list stays as it is"},
-		{"authenticationFlows/ours", "authenticationExecutions.auth-cookie.requirement", drift.Differs, ""},
+		{"authenticationFlows/ours", "authenticationExecutions.auth-cookie.requirement", drift.Off, ""},
 		{"authenticationFlows/browser", "", drift.LeftAlone, "not declared, and Keycloak's own: it is never removed, and never a stranger"},
 	} {
 		e, err := w.pass(reconcile.Plan, now).Explain(context.Background(), schema.Address(c.address), c.path)

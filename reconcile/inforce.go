@@ -107,7 +107,7 @@ func unattributed(declared schema.Declared) []schema.Problem {
 
 // good is a realm as a commit declares it well.
 func (p *Poll) good(want *schema.Realm, declared schema.Declared, commit string) *keep {
-	k := &keep{want: want, facts: declared.Facts, kinds: declared.Kinds, commit: commit, schedule: p.Schedule, names: map[string]schema.Address{}}
+	k := &keep{want: want, facts: declared.Facts, kinds: declared.Kinds, commit: commit, schedule: p.Schedule, names: map[string][]schema.Address{}}
 	if want.Schedule != "" {
 		schedule, err := cron.ParseStandard(want.Schedule)
 		if err != nil {

@@ -48,7 +48,7 @@ type Pass struct {
 	FingerprintKey FingerprintKey // tells of secrets that can't be read back whether they changed
 	// Names are what the ids of declared objects stood for when earlier passes looked, by which who deleted one is known. A
 	// pass adds what it sees; nil forgets it.
-	Names map[string]schema.Address
+	Names map[string][]schema.Address
 
 	AllowRealmDeletion bool
 	Report             func(drift.Report) // told of drift and of other changes before they are made, and of the end; may be nil

@@ -66,7 +66,7 @@ type keep struct {
 	next     time.Time // when to look again
 	failures int       // in a row
 
-	names map[string]schema.Address // what ids stood for when this process last looked, by which who deleted something is known
+	names map[string][]schema.Address // what ids stood for when this process last looked, by which who deleted something is known
 }
 
 // Run looks until the context ends. A pass under way then ends between two writes, and its last word is still posted.

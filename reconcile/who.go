@@ -47,13 +47,17 @@ func (w *work) rememberNames() {
 	for _, c := range w.report.Changes {
 		off[c.Address] = off[c.Address] || c.Outcome != drift.Done
 	}
-	maps.DeleteFunc(w.Names, func(id string, a schema.Address) bool { return now[id] != a && !off[a] })
-	for id, a := range now {
-		if _, declared := w.Want.State[a]; declared {
-			w.Names[id] = a
+	maps.DeleteFunc(w.Names, func(_ string, all []schema.Address) bool {
+		return !slices.ContainsFunc(all, func(a schema.Address) bool { return off[a] })
+	})
+	for id, all := range now {
+		if _, kept := w.Names[id]; !kept && slices.ContainsFunc(all, w.declared) {
+			w.Names[id] = all
 		}
 	}
 }
+
+func (w *work) declared(a schema.Address) bool { _, declared := w.Want.State[a]; return declared }
 
 // why is why nobody can say who it was.
 func why(err error) string {

@@ -282,7 +282,7 @@ func TestDriftSaysWhoDidIt(t *testing.T) {
 			w := newWorld(t)
 			w.settled(watched(details))
 			seen := w.pass(reconcile.Plan, watched(details))
-			seen.Names = map[string]schema.Address{}
+			seen.Names = map[string][]schema.Address{}
 			w.run(seen)
 			us := w.admin
 			people := map[string]*keycloaktest.Admin{"ada": w.person("ada"), "bob": w.person("bob"), "robot": w.robot("robot"), "": us}
@@ -291,7 +291,7 @@ func TestDriftSaysWhoDidIt(t *testing.T) {
 				d.do(w)
 			}
 			w.admin = us
-			for _, names := range []map[string]schema.Address{nil, seen.Names} {
+			for _, names := range []map[string][]schema.Address{nil, seen.Names} {
 				want, got := map[schema.Address]string{}, map[schema.Address]string{}
 				for _, d := range deeds {
 					want[schema.Address(d.at)] = d.by + " " + d.did

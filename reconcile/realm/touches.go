@@ -16,14 +16,9 @@ type names struct {
 	told map[string]schema.Address // the newest name that an event has told
 }
 
-// Names are what the ids of the realm's objects stand for; an execution's stands for the flow that holds it.
-func (l Live) Names() map[string]schema.Address {
-	all := map[string]schema.Address{}
-	for id, named := range namesIn(l).ids {
-		all[id] = named[0]
-	}
-	return all
-}
+// Names are what the ids of the realm's objects stand for; an execution's stands for the flow that holds it, a user's for the
+// members of organizations too.
+func (l Live) Names() map[string][]schema.Address { return namesIn(l).ids }
 
 func namesIn(live Live) names {
 	n := names{live, map[string][]schema.Address{}, map[string]schema.Address{}}
