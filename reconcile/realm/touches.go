@@ -23,7 +23,9 @@ func (l Live) Names() map[string][]schema.Address { return namesIn(l).ids }
 func namesIn(live Live) names {
 	n := names{live, map[string][]schema.Address{}, map[string]schema.Address{}}
 	for a, o := range live.State {
-		n.call(o.ID, a)
+		if a.Kind() != "authorizationSettings" { // they have their client's id
+			n.call(o.ID, a)
+		}
 		elements, _ := o.Fields[executions].([]any)
 		for _, e := range elements {
 			fields, _ := e.(map[string]any)
@@ -156,7 +158,12 @@ func (p *place) member(owners []schema.Address, kind, id, name string) []schema.
 func (p *place) inClient(kind, key string) []schema.Address {
 	owners := p.ids[p.at(1)]
 	switch p.at(2) {
+	case "authz":
+		return p.inAuthorization(owners, p.parts[3:])
 	case "":
+		if p.ResourceType == "AUTHORIZATION_RESOURCE_SERVER" { // its clientId is an id
+			return below(owners, "authorizationSettings")
+		}
 		owners = p.member([]schema.Address{schema.RealmAddress}, kind, p.at(1), text(p.body[key]))
 		if p.body["protocolMappers"] != nil && kind == "clients" { // a client's PUT replaces them, a scope's leaves them alone
 			return append(slices.Clip(owners), below(owners, "protocolMappers")...)
@@ -183,6 +190,20 @@ func (p *place) inClient(kind, key string) []schema.Address {
 		return fieldsOf(owners, "secret", "attributes.client.secret.creation.time", "attributes.client.secret.rotated")
 	case "certificates":
 		return fieldsOf(owners, "attributes."+p.at(3)+".certificate", "attributes."+p.at(3)+".private.key")
+	}
+	return nil
+}
+
+// inAuthorization is what a client protects, below authz. Of these objects only what the events tell is known by id.
+func (p *place) inAuthorization(clients []schema.Address, parts []string) []schema.Address {
+	switch len(parts) {
+	case 1:
+		return below(clients, "authorizationSettings")
+	case 3, 4: // resource-server/scope/ID, resource-server/policy/role/ID
+		kind := map[string]string{"scope": "scopes", "resource": "resources", "policy": "policies", "permission": "policies"}[parts[1]]
+		if kind != "" {
+			return p.member(clients, kind, parts[len(parts)-1], text(p.body["name"]))
+		}
 	}
 	return nil
 }
