@@ -45,7 +45,7 @@ check: deps ## gofmt, vet, staticcheck, and the race detector where goroutines a
 	CGO_ENABLED=1 $(WITH) go test -race -timeout 30m ./reconcile ./reconcile/git ./reconcile/keycloak/...
 
 # Tools of the tests, as command:packages of Debian.
-TOOLS := javac:default-jdk-headless mvn:maven git:git gcc:gcc,libc6-dev
+TOOLS := javac:default-jdk-headless mvn:maven git:git sshd:openssh-server gcc:gcc,libc6-dev
 
 deps: ## install the tools that tests need, where they are missing and root may
 	@packages=; \

@@ -91,7 +91,13 @@ func hint(err error) string {
 	case errors.Is(err, git.ErrEmpty):
 		return "push a first commit"
 	case errors.Is(err, git.ErrRefused):
-		return "give a token that may read the repository by --git-token-file or CLOAKWORK_GIT_TOKEN"
+		return "give a token that may read the repository by --git-token-file or CLOAKWORK_GIT_TOKEN, or a key by --git-ssh-key-file"
+	case errors.Is(err, git.ErrNoKey):
+		return "give one by --git-ssh-key-file or CLOAKWORK_GIT_SSH_KEY"
+	case errors.Is(err, git.ErrHostUnknown):
+		return "compare the fingerprint with the one that the server's owner publishes, and add what ssh-keyscan prints to a file for --git-known-hosts"
+	case errors.Is(err, git.ErrHostChanged):
+		return "somebody may stand in between: ask the server's owner before you change known_hosts"
 	case errors.Is(err, git.ErrNotFound), errors.Is(err, git.ErrUnreachable):
 		return "check --repository"
 	}

@@ -47,6 +47,8 @@ type flags struct {
 	detailedExitCode, dryRun, realmDeletion bool
 	repository, branch, path                string
 	gitUser, gitTokenFile, stateDir         string
+	sshKeyFile                              string
+	knownHosts                              []string
 	interval                                time.Duration
 	schedule, forge, forgeURL               string
 	forgeTokenFile                          string
@@ -107,7 +109,8 @@ func usage(cmd *cobra.Command, args []string) error {
 // prepare reads the environment, and sets up what all verbs use.
 func (c *cli) prepare(cmd *cobra.Command) error {
 	c.secrets.add(os.Getenv("KEYCLOAK_PASSWORD"), os.Getenv("KEYCLOAK_CLIENT_SECRET"), os.Getenv("CLOAKWORK_PASSWORD"),
-		os.Getenv("CLOAKWORK_CLIENT_SECRET"), os.Getenv("CLOAKWORK_FINGERPRINT_KEY"), os.Getenv("CLOAKWORK_GIT_TOKEN"), os.Getenv("CLOAKWORK_FORGE_TOKEN"))
+		os.Getenv("CLOAKWORK_CLIENT_SECRET"), os.Getenv("CLOAKWORK_FINGERPRINT_KEY"), os.Getenv("CLOAKWORK_GIT_TOKEN"),
+		os.Getenv("CLOAKWORK_FORGE_TOKEN"), os.Getenv("CLOAKWORK_GIT_SSH_KEY"))
 	if err := fromEnvironment(cmd.Flags()); err != nil {
 		return err
 	}

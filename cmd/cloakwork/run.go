@@ -45,6 +45,8 @@ func (c *cli) run() *cobra.Command {
 	f.StringVar(&c.flags.path, "path", "", "folder in the repository that holds the manifests (default its root)")
 	f.StringVar(&c.flags.gitUser, "git-user", "", "who signs in to the git server, where a token alone isn't enough")
 	f.StringVar(&c.flags.gitTokenFile, "git-token-file", "", "file with the token for the git server (or CLOAKWORK_GIT_TOKEN)")
+	f.StringVar(&c.flags.sshKeyFile, "git-ssh-key-file", "", "file with the private key for an SSH repository, without a passphrase (or CLOAKWORK_GIT_SSH_KEY)")
+	f.StringSliceVar(&c.flags.knownHosts, "git-known-hosts", nil, "file with the host keys of SSH servers, repeatable (default SSH_KNOWN_HOSTS, or ~/.ssh/known_hosts and /etc/ssh/ssh_known_hosts)")
 	f.StringVar(&c.flags.stateDir, "state-dir", "", "folder for the copy of the repository (default one in the user's cache)")
 	f.DurationVar(&c.flags.interval, "interval", 30*time.Second, "time between two looks for new commits")
 	f.StringVar(&c.flags.schedule, "schedule", "*/5 * * * *", "when to look for drift where a manifest names no schedule (cron)")
@@ -246,7 +248,11 @@ func (c *cli) mirror(repository string) (*git.Mirror, posters, error) {
 	if forgeToken == "" {
 		forgeToken = token
 	}
-	remote := git.Remote{URL: repository, Branch: c.flags.branch, User: c.flags.gitUser, Token: token}
+	key, err := c.secret("git-ssh-key-file", c.flags.sshKeyFile, "CLOAKWORK_GIT_SSH_KEY")
+	if err != nil {
+		return nil, nil, err
+	}
+	remote := git.Remote{URL: repository, Branch: c.flags.branch, User: c.flags.gitUser, Token: token, SSHKey: []byte(key), KnownHosts: c.flags.knownHosts}
 	if c.flags.ca != "" {
 		if remote.CA, err = os.ReadFile(c.flags.ca); err != nil {
 			return nil, nil, err

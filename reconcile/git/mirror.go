@@ -27,21 +27,26 @@ import (
 
 // What a person can act on; errors.Is tells them, and their text says which branch, commit or server.
 var (
-	ErrNoBranch    = errors.New("no such branch")                          // vanished, or misspelt
-	ErrEmpty       = errors.New("the repository is empty")                 // push a first commit
-	ErrRefused     = errors.New("the server refuses")                      // the credentials, or what they may not do; the text says which
-	ErrNotFound    = errors.New("no such repository")                      // or not visible to this user
-	ErrUnreachable = errors.New("the git server can't be reached")         // down, cut off, or answers nonsense
-	ErrUnknown     = errors.New("the commit isn't known")                  // never fetched, or cut off by a shallow history
-	ErrEscapes     = errors.New("the symbolic link leads out of the tree") // of a Tree
+	ErrNoBranch    = errors.New("no such branch")                            // vanished, or misspelt
+	ErrEmpty       = errors.New("the repository is empty")                   // push a first commit
+	ErrRefused     = errors.New("the server refuses")                        // the credentials, or what they may not do; the text says which
+	ErrNotFound    = errors.New("no such repository")                        // or not visible to this user
+	ErrUnreachable = errors.New("the git server can't be reached")           // down, cut off, or answers nonsense
+	ErrUnknown     = errors.New("the commit isn't known")                    // never fetched, or cut off by a shallow history
+	ErrNoKey       = errors.New("an SSH key is needed")                      // to sign in with
+	ErrHostUnknown = errors.New("the server's host key isn't known")         // to known_hosts
+	ErrHostChanged = errors.New("the server's host key isn't the known one") // somebody may stand in between
+	ErrEscapes     = errors.New("the symbolic link leads out of the tree")   // of a Tree
 )
 
 // Remote is where commits come from.
 type Remote struct {
-	URL         string // a local path, file://, http:// or https://
-	Branch      string // empty: the remote's default branch
-	User, Token string // for HTTP; a token alone is enough for every forge
-	CA          []byte // PEM, trusted besides the system's
+	URL         string   // a local path, file://, http://, https://, ssh:// or user@host:path
+	Branch      string   // empty: the remote's default branch
+	User, Token string   // for HTTP; a token alone is enough for every forge. For SSH, User goes before the URL's
+	CA          []byte   // PEM, trusted besides the system's
+	SSHKey      []byte   // a private key without a passphrase
+	KnownHosts  []string // files; none: those of SSH_KNOWN_HOSTS, or ~/.ssh/known_hosts and /etc/ssh/ssh_known_hosts
 }
 
 // Commit is what one commit says of itself.
@@ -74,7 +79,7 @@ type origin interface {
 	// refs asks what there is.
 	refs(ctx context.Context) (refs, error)
 	// copy brings a commit and all that it reaches into the mirror, as one pack or not at all. The mirror has what is
-	// reached from has.
+	// reached from has; errMoved where the origin doesn't show the commit any more.
 	copy(ctx context.Context, into *filesystem.Storage, want plumbing.Hash, has []plumbing.Hash) error
 	// move sets a reference, for which the origin gets these objects of the mirror; errMoved where it isn't at old.
 	move(ctx context.Context, from *filesystem.Storage, name plumbing.ReferenceName, old, new plumbing.Hash, objects []plumbing.Hash) error
@@ -88,6 +93,9 @@ type refs struct {
 	head    plumbing.ReferenceName // the default branch; empty where HEAD is detached or missing
 	shallow []plumbing.Hash        // commits whose parents the origin itself doesn't have
 }
+
+// fetchAttempts is how often a fetch looks anew at a branch that moves while it is copied.
+const fetchAttempts = 5
 
 // detached is where the mirror keeps the head of a remote that is on no branch.
 const detached = plumbing.ReferenceName("refs/cloakwork/detached")
@@ -131,8 +139,10 @@ func originOf(r Remote) (origin, error) {
 			rest = plain
 		}
 		return &neighbour{path: filepath.FromSlash(rest), branch: r.Branch}, nil
-	case ok || scpLike(r.URL):
-		return nil, fmt.Errorf("git repository %s: only https, http, file and local paths are supported", Canonical(r.URL))
+	case ok && scheme == "ssh", scpLike(r.URL):
+		return newSSH(r)
+	case ok:
+		return nil, fmt.Errorf("git repository %s: only https, http, ssh, file and local paths are supported", Canonical(r.URL))
 	case r.URL == "":
 		return nil, errors.New("a git repository has a URL")
 	}
@@ -149,6 +159,9 @@ func (m *Mirror) Fetch(ctx context.Context) (Fetched, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	f, err := m.fetch(ctx)
+	for try := 1; errors.Is(err, errMoved) && try < fetchAttempts; try++ {
+		f, err = m.fetch(ctx)
+	}
 	if err == nil || ctx.Err() != nil || actionable(err) {
 		return f, m.wrap("fetch", err)
 	}
@@ -310,7 +323,7 @@ func (m *Mirror) wrap(act string, err error) error {
 }
 
 func actionable(err error) bool {
-	for _, known := range []error{ErrNoBranch, ErrEmpty, ErrRefused, ErrNotFound, ErrUnreachable} {
+	for _, known := range []error{ErrNoBranch, ErrEmpty, ErrRefused, ErrNotFound, ErrUnreachable, ErrHostUnknown, ErrHostChanged} {
 		if errors.Is(err, known) {
 			return true
 		}

@@ -31,7 +31,7 @@ const (
 	commonCommits  = 100
 )
 
-// server is a git server spoken to over HTTP.
+// server is a git server spoken to over HTTP or SSH.
 type server struct {
 	url     string // without credentials
 	auth    transport.AuthMethod
@@ -89,19 +89,23 @@ func (s *server) fetching(ctx context.Context) (transport.UploadPackSession, *pa
 	if err != nil {
 		return nil, nil, errors.New("the git repository's URL can't be read")
 	}
-	session, err := s.client.NewUploadPackSession(endpoint, s.auth)
+	session, err := opening(ctx, func() (transport.UploadPackSession, error) { return s.client.NewUploadPackSession(endpoint, s.auth) })
 	if err != nil {
 		return nil, nil, err
 	}
 	offered, err := session.AdvertisedReferencesContext(ctx)
+	if err != nil {
+		_ = session.Close()
+	}
 	return session, offered, err
 }
 
 func (s *server) refs(ctx context.Context) (refs, error) {
-	_, offered, err := s.fetching(ctx)
+	session, offered, err := s.fetching(ctx)
 	if err != nil {
 		return refs{}, s.explain(ctx, err)
 	}
+	defer session.Close()
 	r := refs{at: map[plumbing.ReferenceName]plumbing.Hash{}, shallow: offered.Shallows}
 	for name, hash := range offered.References {
 		r.at[plumbing.ReferenceName(name)] = hash
@@ -121,6 +125,10 @@ func (s *server) copy(ctx context.Context, into *filesystem.Storage, want plumbi
 	session, offered, err := s.fetching(ctx)
 	if err != nil {
 		return s.explain(ctx, err)
+	}
+	defer session.Close()
+	if !offers(offered, want) {
+		return errMoved // since refs was asked: a server gives out what it shows in the same session alone
 	}
 	request := packp.NewUploadPackRequestFromCapabilities(offered.Capabilities)
 	if offered.Capabilities.Supports(capability.NoProgress) {
@@ -159,6 +167,18 @@ func (s *server) copy(ctx context.Context, into *filesystem.Storage, want plumbi
 	return nil
 }
 
+func offers(offered *packp.AdvRefs, want plumbing.Hash) bool {
+	if offered.Head != nil && *offered.Head == want {
+		return true
+	}
+	for _, hash := range offered.References {
+		if hash == want {
+			return true
+		}
+	}
+	return false
+}
+
 // recent names commits that the mirror has, newest first, for the server to find one that it knows.
 func recent(store *filesystem.Storage, has []plumbing.Hash) []plumbing.Hash {
 	var hashes []plumbing.Hash
@@ -180,10 +200,11 @@ func (s *server) move(ctx context.Context, from *filesystem.Storage, name plumbi
 	if err != nil {
 		return errors.New("the git repository's URL can't be read")
 	}
-	session, err := s.client.NewReceivePackSession(endpoint, s.auth)
+	session, err := opening(ctx, func() (transport.ReceivePackSession, error) { return s.client.NewReceivePackSession(endpoint, s.auth) })
 	if err != nil {
-		return err
+		return s.explain(ctx, err)
 	}
+	defer session.Close()
 	offered, err := session.AdvertisedReferencesContext(ctx)
 	if err != nil {
 		return s.explain(ctx, err)
@@ -203,7 +224,8 @@ func (s *server) move(ctx context.Context, from *filesystem.Storage, name plumbi
 		return nil
 	}
 	// The server says in words of its own that the reference moved meanwhile: look.
-	if _, offered, again := s.fetching(ctx); again == nil && offered.References[string(name)] != old {
+	if session, offered, again := s.fetching(ctx); again == nil && offered.References[string(name)] != old {
+		_ = session.Close()
 		if offered.References[string(name)] == new {
 			return nil // only its answer was lost
 		}
@@ -225,6 +247,15 @@ func (s *server) explain(ctx context.Context, err error) error {
 	switch {
 	case ctx.Err() != nil:
 		return ctx.Err()
+	case errors.Is(err, ErrHostUnknown), errors.Is(err, ErrHostChanged):
+		for _, known := range []error{ErrHostUnknown, ErrHostChanged} { // without what the library wraps around it
+			if i := strings.Index(err.Error(), known.Error()); i >= 0 && errors.Is(err, known) {
+				return fmt.Errorf("%w%s", known, err.Error()[i+len(known.Error()):])
+			}
+		}
+		return err
+	case strings.Contains(err.Error(), "ssh: unable to authenticate"): // golang.org/x/crypto has no type for it
+		return fmt.Errorf("%w the SSH key", ErrRefused)
 	case errors.Is(err, transport.ErrEmptyRemoteRepository):
 		return ErrEmpty
 	case errors.Is(err, transport.ErrAuthenticationRequired) && s.auth == nil:
