@@ -22,8 +22,14 @@ func (c *cli) version() *cobra.Command {
 	}
 }
 
-// version is what the Go tool stamped this program with.
+// release is what the Makefile calls a build; the linker sets it.
+var release string
+
+// version is that, or what the Go tool stamped this program with.
 func version() string {
+	if release != "" {
+		return release
+	}
 	info, ok := debug.ReadBuildInfo()
 	if !ok || info.Main.Version == "" {
 		return "(devel)"
