@@ -17,7 +17,7 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo deve
 BUILD := CGO_ENABLED=0 go build -trimpath -buildvcs=false -tags timetzdata -ldflags '-s -w -buildid= -X main.release=$(VERSION)'
 PLATFORMS := linux-amd64 linux-arm64 darwin-amd64 darwin-arm64
 
-.PHONY: help build dist test test-versions test-forge demo generate check deps
+.PHONY: help build dist test test-versions test-crash test-forge demo generate check deps
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -33,14 +33,17 @@ dist: $(PLATFORMS:%=dist/cloakwork-%) ## build dist/: static programs for Linux 
 $(PLATFORMS:%=dist/cloakwork-%): dist/cloakwork-%:
 	GOOS=$(word 1,$(subst -, ,$*)) GOARCH=$(word 2,$(subst -, ,$*)) $(BUILD) -o $@ ./cmd/cloakwork
 
-test: deps ## run all tests on a real Keycloak, except those of test-forge
-	packages=$$(go list ./... | grep -v /forgetest); $(WITH) go test -timeout 25m $$packages
+test: deps ## run all tests on a real Keycloak, except those of test-forge and test-crash
+	packages=$$(go list ./... | grep -v /forgetest); $(WITH) go test -timeout 25m -skip '^TestEveryCrashOfFlows' $$packages
 
 # Workflows took their present shape in 26.7, which is also when unknown keys of an authenticator's configuration became masked.
 test-versions: deps ## walk every kind through its states, and apply exports, on the newest 26.4, 26.5 and 26.7
 	CLOAKWORK_TEST_KEYCLOAK= $(WITH:--=-version 26.4.7 --) go test -timeout 20m ./reconcile -run 'Walk|Defaults|Export' -skip '/workflows|/configurations|/groups_of_organizations'
 	CLOAKWORK_TEST_KEYCLOAK= $(WITH:--=-version 26.5.6 --) go test -timeout 20m ./reconcile -run 'Walk|Defaults|Export' -skip '/workflows|/configurations|/groups_of_organizations'
 	CLOAKWORK_TEST_KEYCLOAK= $(WITH:--=-version 26.7.3 --) go test -timeout 20m ./reconcile -run 'Walk|Defaults|Export'
+
+test-crash: deps ## kill a process before and after each of its writes of flows
+	$(WITH) go test -timeout 40m ./reconcile -run '^TestEveryCrashOfFlows'
 
 test-forge: deps ## run the tests on a real forge, which is built first (minutes, the first time)
 	$(WITH) go test -timeout 30m ./drift/status/forgetest

@@ -22,6 +22,7 @@ type (
 		Unseen   []unseenJSON  `json:"unseen"`
 		Problems []problemJSON `json:"problems"`
 		Notes    []string      `json:"notes,omitempty"`
+		Later    []laterJSON   `json:"later,omitempty"`
 		Began    time.Time     `json:"began"`
 		Ended    time.Time     `json:"ended"`
 	}
@@ -59,6 +60,10 @@ type (
 		At    time.Time `json:"at"`
 		Did   string    `json:"did"`
 	}
+	laterJSON struct {
+		Address schema.Address `json:"address"`
+		After   time.Time      `json:"after"`
+	}
 	originJSON struct {
 		File   string `json:"file"`
 		Line   int    `json:"line,omitempty"`
@@ -76,7 +81,10 @@ type (
 func JSON(w io.Writer, reports []Report) error {
 	out := []reportJSON{}
 	for _, r := range reports {
-		j := reportJSON{r.Server, r.Realm, r.Commit, r.Verdict, r.Says, r.Hint, r.Objects, []changeJSON{}, []unseenJSON{}, ProblemsJSON(r.Problems), r.Notes, r.Began, r.Ended}
+		j := reportJSON{r.Server, r.Realm, r.Commit, r.Verdict, r.Says, r.Hint, r.Objects, []changeJSON{}, []unseenJSON{}, ProblemsJSON(r.Problems), r.Notes, nil, r.Began, r.Ended}
+		for _, l := range r.Later {
+			j.Later = append(j.Later, laterJSON{l.Address, l.After.UTC()})
+		}
 		for _, c := range r.Changes {
 			j.Changes = append(j.Changes, change(c))
 		}

@@ -39,6 +39,9 @@ func Markdown(w io.Writer, reports []Report) error {
 			fmt.Fprintf(&b, "| %s | %s | %s | %s | %s | %s |\n", c.Op, code(string(c.Address)), strings.Join(fields, ", "), cause(c),
 				strings.Join(risks, ", "), outcome(c))
 		}
+		for _, l := range r.Later {
+			fmt.Fprintf(&b, "\n%s\n", escapeMarkdown(l.String()))
+		}
 		b.WriteString("\n")
 		lines := unseenLines(r.Unseen)
 		for _, line := range lines {

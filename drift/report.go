@@ -120,5 +120,12 @@ type Report struct {
 	Unseen                            []Unseen // declared values that Keycloak doesn't show, but for those that Changes write
 	Problems                          []schema.Problem
 	Notes                             []string // what a reader should know beside that, and a commit's status needn't say
+	Later                             []Later  // what another pass will remove; no change is open because of it
 	Began, Ended                      time.Time
+}
+
+// Later is something that is no longer declared, and is removed after a time: people may still be using it.
+type Later struct {
+	Address schema.Address
+	After   time.Time
 }

@@ -98,6 +98,11 @@ func names(changes []Change) string {
 	return strings.Join(parts, ", ")
 }
 
+// String says what goes when, as reports do.
+func (l Later) String() string {
+	return fmt.Sprintf("%s is removed after %s", Escape(string(l.Address)), l.After.UTC().Format("2006-01-02 15:04:05 MST"))
+}
+
 // Sentence is text as one line of at most Longest characters, without control characters.
 func Sentence(s string) string {
 	s = Escape(strings.Join(strings.Fields(s), " "))

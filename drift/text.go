@@ -29,6 +29,9 @@ func Text(w io.Writer, r Report, paint Paint) error {
 	for _, line := range unseenLines(r.Unseen) {
 		t.line("  %s", t.paint("faint", "? "+Escape(line)))
 	}
+	for _, l := range r.Later {
+		t.line("  %s", t.paint("faint", "- "+l.String()))
+	}
 	t.problems(r.Problems)
 	for _, note := range r.Notes {
 		t.line("%s %s", t.paint("hint", "note:"), Escape(note))

@@ -120,6 +120,8 @@ var commits = map[string]string{
 // crashing is a realm that processes reach through a proxy, each process with its own session.
 type crashing struct {
 	*world
+	commits map[string]string
+	clock   *clock // of the processes
 	proxy   *keycloaktest.Proxy
 	account string // the client whose credentials sign in; "" for the administrator's
 	last    func() // called before the write that ends the second commit's passes
@@ -128,7 +130,7 @@ type crashing struct {
 func newCrashing(t *testing.T) *crashing {
 	t.Helper()
 	w := newWorld(t)
-	c := &crashing{world: w, proxy: keycloaktest.NewProxy(t, w.url), last: func() {}}
+	c := &crashing{world: w, commits: commits, clock: newClock(), proxy: keycloaktest.NewProxy(t, w.url), last: func() {}}
 	c.url = c.proxy.URL
 	c.proxy.Intercept(func(r *http.Request) *http.Response {
 		switch {
@@ -200,10 +202,10 @@ func body(r *http.Request) string {
 // passOf is a pass of a commit in the history of the two.
 func (c *crashing) passOf(commit string) reconcile.Pass {
 	c.t.Helper()
-	p := c.pass(reconcile.Apply, commits[commit])
+	p := c.clock.at(c.pass(reconcile.Apply, c.commits[commit]))
 	p.Commit = commit
 	p.Base = func(commit string) (*schema.Realm, error) {
-		return reconcile.Declares(c.load(commits[commit]), p.Want.Ref)
+		return reconcile.Declares(c.load(c.commits[commit]), p.Want.Ref)
 	}
 	p.Descends = func(a, b string) (bool, error) { return a < b, nil }
 	return p

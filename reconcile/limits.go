@@ -32,7 +32,7 @@ func checkLimits(limits schema.Limits, changes []drift.Change, mine schema.State
 		for _, r := range c.Risk {
 			risks[r]++
 		}
-		if c.Op != drift.Create {
+		if c.Op != drift.Create && !(c.Op == drift.Delete && realm.IsRetired(c.Address)) { // that was counted when it was retired
 			changed[subject(c.Address)] = true
 		}
 	}
@@ -68,8 +68,10 @@ func going(changes []drift.Change, mine schema.State) map[schema.Address]bool {
 	var renames []drift.Change
 	for _, c := range changes {
 		switch {
-		case c.Op == drift.Delete && !realm.IsLinks(c.Address):
+		case c.Op == drift.Delete && !realm.IsLinks(c.Address) && !realm.IsRetired(c.Address):
 			gone[c.Address] = true
+		case c.Op == drift.Rename && slices.Contains(c.Risk, drift.Deletes): // a flow that goes in a later pass
+			gone[c.From] = true
 		case c.Op == drift.Rename:
 			renames = append(renames, c)
 		}

@@ -52,6 +52,7 @@ type Pass struct {
 
 	AllowRealmDeletion bool
 	Report             func(drift.Report) // told of drift and of other changes before they are made, and of the end; may be nil
+	Now                func() time.Time   // nil: time.Now
 	Log                *slog.Logger
 }
 
@@ -60,15 +61,15 @@ type Account struct{ Realm, ClientID, User, Version string }
 
 // Run makes the pass. Its report says all that happened; the error is what ended it early, for the exit code.
 func (p Pass) Run(ctx context.Context) (report drift.Report, err error) {
-	report = drift.Report{Commit: p.Commit, Server: p.Want.Ref.Server, Realm: p.Want.Ref.Realm, Began: time.Now()}
+	report = drift.Report{Commit: p.Commit, Server: p.Want.Ref.Server, Realm: p.Want.Ref.Realm, Began: p.now()}
 	w := &work{Pass: p, report: &report}
 	defer func() {
 		conclude(&report, p.Mode, err)
-		report.Ended = time.Now()
+		report.Later, report.Ended = w.later(), p.now()
 		w.rememberNames()
 		w.tell()
 	}()
-	held := p.Want.Suspend != nil && (p.Want.Suspend.Until.IsZero() || time.Now().Before(p.Want.Suspend.Until))
+	held := p.Want.Suspend != nil && (p.Want.Suspend.Until.IsZero() || p.now().Before(p.Want.Suspend.Until))
 	if held && p.Mode == Apply {
 		report.Verdict, report.Says = drift.Suspended, suspended(*p.Want.Suspend, "")
 		return report, nil
@@ -83,9 +84,16 @@ func (p Pass) Run(ctx context.Context) (report drift.Report, err error) {
 	return report, err
 }
 
+func (p Pass) now() time.Time {
+	if p.Now == nil {
+		return time.Now()
+	}
+	return p.Now()
+}
+
 // refuse is the report of a pass that couldn't even begin.
 func (p Pass) refuse(err error) (drift.Report, error) {
-	now := time.Now()
+	now := p.now()
 	report := drift.Report{Commit: p.Commit, Server: p.Want.Ref.Server, Realm: p.Want.Ref.Realm, Began: now, Ended: now}
 	conclude(&report, p.Mode, err)
 	if p.Report != nil {
@@ -106,6 +114,7 @@ type work struct {
 	blind  bool           // what was last applied can't be read
 	sought schema.Address // what is to be explained, and so is read, whoever declares it
 	base   schema.State   // what was declared when the ledger was last written; nil where that can't be read
+	blamed []drift.Change // those that no flow could take in place
 }
 
 // run is the pass: observe, decide, act, look again, remember.
@@ -188,6 +197,7 @@ func (w *work) observe(ctx context.Context) (err error) {
 			return err
 		}
 	}
+	w.live = w.live.FindRetired(w.ledger.Owned, w.Want.State)
 	for _, name := range w.live.Unread {
 		w.Log.Warn("another source's ledger can't be read; what that source owns isn't known", "realm", w.Want.Ref, "attribute", name)
 	}
@@ -198,17 +208,22 @@ func (w *work) observe(ctx context.Context) (err error) {
 func (w *work) decide() ([]drift.Change, error) {
 	w.report.Objects = w.objects()
 	changes := w.compare()
-	problems := append(w.foreign(), realm.Dangling(w.realm, w.left(changes), w.Want.State)...)
+	var obstacles []schema.Problem
 	if w.Mode != Drift {
-		problems = append(problems, realm.Obstacles(w.live, realm.Aligned(w.Want.State, w.Want.State, nil), changes)...)
+		changes, obstacles = w.beside(changes)
 	}
+	problems := slices.Concat(w.foreign(), realm.Dangling(w.realm, w.left(changes), w.completed()), obstacles)
 	if len(problems) > 0 {
 		w.report.Problems = problems
 		return w.report.Changes, &Blocked{Why: problems[0].String()}
 	}
 	changes = w.apart(changes)
 	for i := range changes {
-		changes[i].Risk = risks(w.Want.Ref.Realm, w.Account, changes[i])
+		if _, retired := w.live.Retired[changes[i].Address]; retired {
+			changes[i].Risk = w.risksOfRetiring(changes[i])
+		} else {
+			changes[i].Risk = risks(w.Want.Ref.Realm, w.Account, changes[i])
+		}
 		w.withhold(&changes[i])
 	}
 	all := slices.Concat(w.report.Changes, changes)
@@ -252,7 +267,7 @@ type sides struct {
 
 func (w *work) sides() sides {
 	want := schema.State{}
-	for a, o := range w.Want.State {
+	for a, o := range w.completed() {
 		if !realm.ReadOnly(w.Want.Ref.Realm, a) {
 			want[a] = o
 		}
@@ -267,7 +282,7 @@ func (w *work) sides() sides {
 	for key := range w.ledger.Owned {
 		ours[realm.Moved(key, made)] = true
 	}
-	return sides{realm.Aligned(want, base, before), realm.Aligned(want, want, nil), realm.Aligned(want, have, now), ours, made}
+	return sides{realm.Aligned(want, base, before), realm.Aligned(want, want, nil), realm.Aligned(want, have, append(w.live.Rebinding(want), now...)), ours, made}
 }
 
 // compare is what differs now, but for what Keycloak lets nobody write.
@@ -283,7 +298,8 @@ func (w *work) compare() []drift.Change {
 			changes[i].Cause = drift.FromDrift // a stranger in a complete list
 		}
 	}
-	return slices.DeleteFunc(changes, func(c drift.Change) bool { return realm.ReadOnly(w.Want.Ref.Realm, c.Address) })
+	changes = slices.DeleteFunc(changes, func(c drift.Change) bool { return realm.ReadOnly(w.Want.Ref.Realm, c.Address) })
+	return w.retirements(s.want, changes)
 }
 
 // renamed are the renames that the manifests declare and that were made before: a process that another overtook may have
@@ -377,7 +393,7 @@ func (w *work) apply(ctx context.Context, todo []drift.Change) error {
 			return err
 		}
 	}
-	err := w.realm.Apply(ctx, w.live, todo, w.unmoved)
+	err := w.realm.Apply(ctx, w.live, w.completed(), todo, w.now(), w.unmoved)
 	for _, c := range todo {
 		w.wrote(c)
 	}
@@ -402,7 +418,7 @@ func (w *work) again(ctx context.Context) ([]drift.Change, error) {
 	if err != nil {
 		return nil, err
 	}
-	w.live, w.ledger = live, ledger
+	w.live, w.ledger = live.FindRetired(ledger.Owned, w.Want.State), ledger
 	base := schema.State{}
 	maps.Copy(base, w.base)
 	for _, c := range w.report.Changes { // what nobody can read is taken to be as it was just written
@@ -418,5 +434,8 @@ func (w *work) again(ctx context.Context) ([]drift.Change, error) {
 	for i := range changes {
 		w.withhold(&changes[i])
 	}
-	return w.todo(changes), nil
+	return slices.DeleteFunc(w.todo(changes), func(c drift.Change) bool { // a retired flow goes in a later pass
+		_, retired := w.live.Retired[c.Address]
+		return retired && c.Op == drift.Delete
+	}), nil
 }

@@ -155,7 +155,7 @@ func (p *Poll) pass(ctx context.Context, ref schema.RealmRef, k *keep) drift.Rep
 			k.begun = k.begun || r.Verdict == drift.Progressing
 			p.say(ctx, r)
 		}})
-	p.plan(k, err)
+	p.plan(k, report.Later, err)
 	if err != nil {
 		p.Log.Warn("pass", "realm", ref, "commit", short(k.commit), "verdict", string(report.Verdict), "error", drift.Escape(err.Error()))
 	} else {
@@ -180,8 +180,9 @@ func (p *Poll) run(ctx context.Context, pass Pass) (drift.Report, error) {
 const never = 100 * 365 * 24 * time.Hour
 
 // plan sets when the realm is looked at next: by its schedule, or sooner after a failure, ever later while it fails. What
-// is blocked, or lacks a role, waits for a person, and what is superseded for the newer commit.
-func (p *Poll) plan(k *keep, err error) {
+// is blocked, or lacks a role, waits for a person, and what is superseded for the newer commit. What is to be removed later
+// is when it can be.
+func (p *Poll) plan(k *keep, later []drift.Later, err error) {
 	now := time.Now()
 	k.next = k.schedule.Next(now)
 	if k.next.IsZero() { // 30 February
@@ -189,6 +190,11 @@ func (p *Poll) plan(k *keep, err error) {
 	}
 	if s := k.want.Suspend; s != nil && now.Before(s.Until) && s.Until.Before(k.next) {
 		k.next = s.Until
+	}
+	for _, l := range later {
+		if now.Before(l.After) && l.After.Before(k.next) {
+			k.next = l.After
+		}
 	}
 	if err == nil || waits(err) {
 		k.failures = 0

@@ -22,7 +22,8 @@ func risks(realmName string, account Account, c drift.Change) []drift.Risk {
 		{drift.Recreates, c.Op == drift.Update && c.Address.Kind() == "federatedIdentities"}, // Keycloak can't change one
 		{drift.EndsSessions, c.Op != drift.Create && endsSessions(c)},
 		{drift.BreaksLogins, c.Op != drift.Create && breaksLogins(c)},
-		{drift.AsksAgain, c.Op == drift.Update && differs(c, "browserFlow", "authenticationFlowBindingOverrides.browser")},
+		{drift.AsksAgain, c.Op == drift.Update && differs(c, "browserFlow", "authenticationFlowBindingOverrides.browser", "registrationFlow",
+			"resetCredentialsFlow", "firstBrokerLoginFlow", "firstBrokerLoginFlowAlias", "postBrokerLoginFlowAlias")},
 		{drift.WeakensSafety, weakens(c)},
 		{drift.CutsOwnAccess, account.Realm == realmName && cutsAccess(account, c)},
 	} {
@@ -51,7 +52,10 @@ func endsSessions(c drift.Change) bool {
 func breaksLogins(c drift.Change) bool {
 	switch c.Address.Kind() {
 	case "realm":
-		return becomes(c, "enabled", false) || becomes(c, "sslRequired", "all") || differs(c, "browserFlow", "directGrantFlow", "clientAuthenticationFlow")
+		return becomes(c, "enabled", false) || becomes(c, "sslRequired", "all") || differs(c, "browserFlow", "directGrantFlow", "clientAuthenticationFlow",
+			"dockerAuthenticationFlow", "firstBrokerLoginFlow")
+	case "authenticationFlows", "authenticatorConfig":
+		return changesFlow(c)
 	case "clients":
 		return c.Op == drift.Delete || c.Op == drift.Rename || loses(c, "redirectUris") || loses(c, "webOrigins") ||
 			becomes(c, "enabled", false) || becomes(c, "standardFlowEnabled", false) || becomes(c, "directAccessGrantsEnabled", false) ||
@@ -59,7 +63,8 @@ func breaksLogins(c drift.Change) bool {
 			differs(c, "secret", "publicClient", "clientAuthenticatorType", "protocol", "authenticationFlowBindingOverrides",
 				"attributes.pkce.code.challenge.method")
 	case "identityProviders":
-		return c.Op == drift.Delete || becomes(c, "enabled", false) || becomes(c, "linkOnly", true)
+		return c.Op == drift.Delete || becomes(c, "enabled", false) || becomes(c, "linkOnly", true) ||
+			differs(c, "firstBrokerLoginFlowAlias", "postBrokerLoginFlowAlias")
 	case "defaultClientScopes":
 		return loses(c, "defaultClientScopes")
 	case "clientScopes":
@@ -82,6 +87,8 @@ func weakens(c drift.Change) bool {
 			raised(c, "attributes.access.token.lifespan")
 	case "identityProviders":
 		return becomes(c, "trustEmail", true) || becomes(c, "config.validateSignature", "false") || becomes(c, "config.disableNonce", "true")
+	case "authenticationFlows":
+		return loosensFlow(c)
 	case "composites", "realmRoles", "clientRoles":
 		return grantsAdmin(c)
 	}

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -19,9 +20,10 @@ import (
 // Apply makes the changes, creates and updates in the table's order and deletes against it, and notes each one's outcome
 // in place. Independent changes go on when one fails; what depends on it is skipped, and deletes are withheld. Unmoved is
 // asked before each change, from several goroutines; its error ends the pass. Apply returns an error only where it stopped
-// as a whole: the changes not tried are skipped then.
-func (r *Realm) Apply(ctx context.Context, live Live, changes []drift.Change, unmoved func(context.Context) error) error {
-	a := &application{Realm: r, live: live, ids: map[schema.Address]string{}, failed: map[schema.Address]bool{}, unmoved: unmoved}
+// as a whole: the changes not tried are skipped then. Want is what is declared, now is what flows are marked with that
+// nobody is bound to any more.
+func (r *Realm) Apply(ctx context.Context, live Live, want schema.State, changes []drift.Change, now time.Time, unmoved func(context.Context) error) error {
+	a := &application{Realm: r, live: live, want: want, now: now, ids: map[schema.Address]string{}, failed: map[schema.Address]bool{}, unmoved: unmoved}
 	for address, o := range live.State {
 		a.ids[address] = o.ID
 	}
@@ -31,7 +33,7 @@ func (r *Realm) Apply(ctx context.Context, live Live, changes []drift.Change, un
 		}
 	}
 	a.changes = changes
-	steps := []func(context.Context, []drift.Change) error{a.objects, a.links, a.deletes}
+	steps := []func(context.Context, []drift.Change) error{a.objects, a.links, a.part, a.deletes}
 	for _, step := range steps {
 		if err := step(ctx, changes); err != nil {
 			for i := range changes {
@@ -48,6 +50,8 @@ func (r *Realm) Apply(ctx context.Context, live Live, changes []drift.Change, un
 type application struct {
 	*Realm
 	live    Live
+	want    schema.State
+	now     time.Time
 	unmoved func(context.Context) error // nil while no other process has changed the ledger
 
 	mu     sync.Mutex
@@ -77,11 +81,19 @@ func (a *application) objects(ctx context.Context, changes []drift.Change) error
 		if k.Shape != Document && k.Shape != Collection && k.Shape != Apart {
 			continue
 		}
-		if k.Name == "authenticationFlows" {
+		switch k.Name {
+		case "authenticationFlows":
+			if err := a.retire(ctx, changes); err != nil {
+				return err
+			}
 			if err := a.flows(ctx, changes); err != nil {
 				return err
 			}
 			continue
+		case "realm": // below the flows, and what they are configured with
+			if err := a.rebind(ctx, changes); err != nil {
+				return err
+			}
 		}
 		levels := map[int][]*drift.Change{}
 		for j := range changes {

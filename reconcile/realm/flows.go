@@ -212,6 +212,12 @@ func optional(name string) any {
 	return name
 }
 
+// masked tells whether a configuration holds what can't be read.
+func masked(o schema.Object) bool {
+	config, _ := o.Fields["config"].(map[string]any)
+	return slices.ContainsFunc(slices.Collect(maps.Values(config)), schema.Asterisks)
+}
+
 // rebound calls the flows that an object names by their new names.
 func rebound(o schema.Object, now func(string) string) schema.Object {
 	o.Fields = maps.Clone(o.Fields)
@@ -245,12 +251,16 @@ func (o *observation) flowReads(want schema.State, owned map[schema.Address]bool
 	if !deep && !asked {
 		return nil
 	}
-	return []func(context.Context) error{o.flows(managed, deep)}
+	return []func(context.Context) error{o.flows(deep, managed, func(a schema.Address) bool {
+		_, declared := want[a]
+		return !declared && (owned[a] || o.Complete[a.List()]) && needed["identityProviders"] == nil
+	})}
 }
 
 // flows reads the flows. Which executions they have, with what stands in them, takes a request a flow, and what an
 // execution doesn't show of a subflow or a configuration takes another: they are read where one is declared or owned.
-func (o *observation) flows(managed func(schema.Address) bool, deep bool) func(context.Context) error {
+// For one that goes the identity providers are read, which may be bound to it.
+func (o *observation) flows(deep bool, managed, goes func(schema.Address) bool) func(context.Context) error {
 	return func(ctx context.Context) error {
 		var top []map[string]any
 		if err := o.Client.Get(ctx, o.path("authentication", "flows"), nil, &top); keycloak.IsForbidden(err) {
@@ -259,11 +269,20 @@ func (o *observation) flows(managed func(schema.Address) bool, deep bool) func(c
 			return err
 		}
 		var trees []func(context.Context) error
+		going := false
 		for _, flow := range top {
-			o.put(flowAt(text(flow["alias"])), text(flow["id"]), flow)
+			a := flowAt(text(flow["alias"]))
+			o.put(a, text(flow["id"]), flow)
+			going = going || flow["builtIn"] != true && goes(a)
 			if deep {
-				trees = append(trees, func(ctx context.Context) error { return o.flowTree(ctx, flow, managed) })
+				whole := managed(a) && flow["builtIn"] != true // it may have to be built anew, with what isn't declared in it
+				trees = append(trees, func(ctx context.Context) error {
+					return o.flowTree(ctx, flow, func(part schema.Address) bool { return whole || managed(part) })
+				})
 			}
+		}
+		if going {
+			trees = append(trees, o.identityProviders)
 		}
 		if err := together(ctx, trees...); err != nil {
 			return err

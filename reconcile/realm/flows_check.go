@@ -11,19 +11,22 @@ import (
 )
 
 // Obstacles are the changes of flows that can't be made in place, or would take from somebody what is in use: Keycloak
-// refuses some of them half-way, and does harm by others. Want and the changes are aligned.
-func Obstacles(live Live, want schema.State, changes []drift.Change) []schema.Problem {
-	o := obstacles{want: want, have: schema.State{}, changes: map[schema.Address]drift.Change{}}
+// refuses some of them half-way, and does harm by others. Want and the changes are aligned. What can be had by building a
+// flow beside the one that is there isn't a problem: the flows to be retired for it are returned by what they are called
+// now, with the reasons. Only flows that are declared, or owned, are.
+func Obstacles(live Live, want schema.State, changes []drift.Change, owned map[schema.Address]bool) ([]schema.Problem, map[schema.Address][]string) {
+	o := obstacles{want: want, have: schema.State{}, changes: map[schema.Address]drift.Change{}, owned: owned,
+		from: map[schema.Address]schema.Address{}, retire: map[schema.Address][]string{}}
 	var renames []drift.Change
 	for _, c := range changes {
 		o.changes[c.Address] = c
-		if c.Op == drift.Rename {
+		if _, retired := live.Retired[c.Address]; c.Op == drift.Rename && !retired {
 			renames = append(renames, c)
 		}
 	}
-	for a, object := range Aligned(want, live.State, renames) {
+	for a, object := range Aligned(want, live.State, append(live.Rebinding(want), renames...)) {
 		object.Address = moved(a, renames)
-		o.have[object.Address] = object
+		o.have[object.Address], o.from[object.Address] = object, a
 	}
 	o.wanted, o.flows = flowsAmong(want), flowsAmong(o.have)
 	for _, a := range want.Addresses() {
@@ -36,17 +39,45 @@ func Obstacles(live Live, want schema.State, changes []drift.Change) []schema.Pr
 		o.bindings(a)
 	}
 	for _, c := range changes {
-		if c.Op == drift.Delete && c.Address.Kind() == "authenticationFlows" {
-			o.bound(c.Address)
+		if r, retired := live.Retired[c.Address]; retired && r.Successor(want) == "" {
+			o.bound(r.Of)
+		} else if !retired && c.Op == drift.Delete && c.Address.Kind() == "authenticationFlows" && !o.bound(c.Address) {
+			if binders := binders(o.have, c.Address); len(binders) > 0 {
+				o.beside(c.Address, "it was "+binders[0])
+			}
 		}
 	}
-	return schema.SortProblems(o.found)
+	return schema.SortProblems(o.found), o.retire
+}
+
+// beside has the flow in which an address stands retired, and tells whether that can be done.
+func (o *obstacles) beside(a schema.Address, why string) bool {
+	for in, held := holder(o.flows, a); held; in, held = holder(o.flows, a) {
+		a = in
+	}
+	root := o.have[a]
+	_, declared := o.want[a]
+	if root.Fields["builtIn"] == true || root.Fields["topLevel"] == false || !declared && !o.owned[o.from[a]] || root.ID == "" {
+		return false
+	}
+	for part := range parts(o.flows, a) {
+		if len(retiredAlias(part.Name(), root.ID)) > longestAlias {
+			return false
+		}
+	}
+	if !slices.Contains(o.retire[o.from[a]], why) {
+		o.retire[o.from[a]] = append(o.retire[o.from[a]], why)
+	}
+	return true
 }
 
 type obstacles struct {
 	want, have schema.State // have under the names that it will have, as the changes call it
 	changes    map[schema.Address]drift.Change
+	owned      map[schema.Address]bool
+	from       map[schema.Address]schema.Address // where have's objects stand now
 	found      []schema.Problem
+	retire     map[schema.Address][]string
 
 	wanted, flows schema.State // the flows in want and have
 }
@@ -89,11 +120,12 @@ func (o *obstacles) flow(a schema.Address) {
 	}
 	if live && changed {
 		for _, d := range c.Diffs {
-			if d.Path == "providerId" || d.Path == "topLevel" {
+			if (d.Path == "providerId" || d.Path == "topLevel") && !o.beside(a, fmt.Sprintf("%s of %s can't be changed", d.Path, a.Name())) {
 				o.problem(w, d.Path, "declare a flow with another alias, bind it in a commit, and leave this one out in the next",
 					"%s.%s is %v and can't be changed while people log in by it", a, d.Path, d.Have)
 			}
-			if len(d.At) == 3 && d.At[2] == "authenticator" && slices.ContainsFunc(listed(h), func(x execution) bool { return x.key == d.At[1] }) {
+			if len(d.At) == 3 && d.At[2] == "authenticator" && slices.ContainsFunc(listed(h), func(x execution) bool { return x.key == d.At[1] }) &&
+				!o.beside(a, fmt.Sprintf("the authenticator of %s can't be changed", d.At[1])) {
 				o.problem(w, executions, "give the flow that it stands for another alias", "%s: the authenticator of %s can't be changed", a, d.At[1])
 			}
 		}
@@ -134,6 +166,7 @@ func (o *obstacles) execution(in schema.Address, i int, x execution) {
 	if x.requirement == "" {
 		o.problem(w, executions, "REQUIRED, ALTERNATIVE, CONDITIONAL or DISABLED", "%s: %s has no requirement", in, x.key)
 	}
+	_, changes := o.changes[in]
 	if x.flow != "" {
 		sub := flowAt(x.flow)
 		at, lives := holder(o.flows, sub)
@@ -142,8 +175,10 @@ func (o *obstacles) execution(in schema.Address, i int, x execution) {
 		switch {
 		case first != in:
 			o.problem(w, executions, "give each a flow of its own", "%s stands in %s and again in %s", sub, first, in)
+		case lives && at != in && (!changes || o.beside(at, fmt.Sprintf("%s can't be moved to %s", x.flow, in.Name()))):
 		case lives && at != in:
 			o.problem(w, executions, "give it another alias here: flows are not moved while people log in by them", "%s stands in %s, and can't be moved to %s", sub, at, in)
+		case live && !lives && (!changes || o.beside(sub, fmt.Sprintf("%s can't become a part of %s", x.flow, in.Name()))):
 		case live && !lives:
 			o.problem(w, executions, "give it another alias here", "%s is a flow of its own, and can't be made a part of %s", sub, in)
 		}
@@ -159,6 +194,7 @@ func (o *obstacles) execution(in schema.Address, i int, x execution) {
 	case used && at == in && key == x.key:
 	case first != in || firstKey != x.key:
 		o.problem(w, executions, "give each a configuration of its own: Keycloak deletes one together with its execution", "%s is used by %s in %s and again by %s in %s", config, firstKey, first, x.key, in)
+	case used && (!changes || o.beside(at, fmt.Sprintf("%s can't be moved to %s", x.config, in.Name()))):
 	case used:
 		o.problem(w, executions, "give it another alias here", "%s belongs to %s in %s, and can't be moved to %s in %s", config, key, at, x.key, in)
 	case !declared:
@@ -182,6 +218,9 @@ func user(s schema.State, config schema.Address) (in schema.Address, key string,
 func (o *obstacles) config(a schema.Address) {
 	_, live := o.have[a]
 	_, _, used := user(o.wanted, a)
+	if c := o.changes[a]; c.Op == drift.Create && masked(c.Want) {
+		o.problem(o.want[a], "config", "declare it, with what Keycloak shows as asterisks", "%s is to be made anew, and not all that it holds can be read", a)
+	}
 	if !used && !live {
 		o.problem(o.want[a], "alias", "name it as authenticatorConfig in an execution of a declared flow", "%s belongs to no execution", a)
 	}
@@ -206,8 +245,8 @@ func (o *obstacles) bindings(a schema.Address) {
 	}
 }
 
-// bound tells who would go on naming a flow that is to be deleted.
-func (o *obstacles) bound(gone schema.Address) {
+// bound tells who would go on naming a flow that is to be deleted, and whether anybody would.
+func (o *obstacles) bound(gone schema.Address) (bound bool) {
 	for _, a := range o.have.Addresses() {
 		if a.Kind() == "authenticationFlows" {
 			continue
@@ -218,10 +257,12 @@ func (o *obstacles) bound(gone schema.Address) {
 		after := o.after(a)
 		for _, path := range slices.Sorted(maps.Keys(flowsOf(after))) {
 			if flowsOf(after)[path] == gone {
+				bound = true
 				o.problem(schema.Object{Origin: o.want[a].Origin}, "", "bind another flow in its place: "+path, "%s is no longer declared, and still the %s of %s", gone, path, a)
 			}
 		}
 	}
+	return bound
 }
 
 // after is an object with the bindings that it will have.

@@ -25,15 +25,20 @@ func TestRenamedClientIsAskedForTheFlowsThatItWillHave(t *testing.T) {
 		Diffs: []drift.Diff{{Path: overrides + ".browser", At: []string{overrides, "browser"}, Want: "b", Have: "a"}}}
 	drop := drift.Change{Op: drift.Delete, Address: flowAt("a"), Have: live.State[flowAt("a")]}
 
-	if problems := Obstacles(live, want, []drift.Change{rename, drop}); len(problems) > 0 {
-		t.Errorf("problems %v", problems)
+	owned := map[schema.Address]bool{flowAt("a"): true}
+	if problems, retire := Obstacles(live, want, []drift.Change{rename, drop}, owned); len(problems) > 0 || len(retire) != 1 || retire[flowAt("a")] == nil {
+		t.Errorf("problems %v, to be retired %v", problems, retire)
 	}
 	rename.Diffs, want[gate] = nil, object(gate, nil)
 	var says []string
-	for _, p := range Obstacles(live, want, []drift.Change{rename, drop}) {
+	problems, retire := Obstacles(live, want, []drift.Change{rename, drop}, owned)
+	for _, p := range problems {
 		says = append(says, p.What)
 	}
 	if diff := cmp.Diff([]string{"authenticationFlows/a is no longer declared, and still the " + overrides + ".browser of clients/gate"}, says); diff != "" {
 		t.Errorf("where it keeps its flow (-want +got):\n%s", diff)
+	}
+	if len(retire) > 0 {
+		t.Errorf("to be retired %v", retire)
 	}
 }

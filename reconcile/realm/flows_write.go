@@ -32,7 +32,7 @@ func (a *application) flows(ctx context.Context, changes []drift.Change) error {
 		now: map[schema.Address][]execution{}, places: map[schema.Address]map[string]int{}}
 	var todo []*drift.Change
 	for i := range changes {
-		if c := &changes[i]; c.Address.Kind() == "authenticationFlows" && c.Op != drift.Delete {
+		if c := &changes[i]; c.Address.Kind() == "authenticationFlows" && c.Op != drift.Delete && !a.retires(c.Address) {
 			todo = append(todo, c)
 			f.wanted[c.Address] = c
 		}
@@ -64,7 +64,7 @@ func (a *application) flows(ctx context.Context, changes []drift.Change) error {
 func (f *flowing) look(changes []drift.Change) {
 	var renames []drift.Change
 	for _, c := range changes {
-		if c.Op == drift.Rename {
+		if c.Op == drift.Rename && !f.retires(c.Address) {
 			renames = append(renames, c)
 		}
 	}
@@ -336,6 +336,11 @@ func (f *flowing) remove(ctx context.Context, c *drift.Change) error {
 // flow deletes a flow. One that stands in another goes by its execution: deleted by itself, Keycloak would leave that
 // behind, and no longer show what the other holds (26.7.3 answers 500).
 func (a *application) flow(ctx context.Context, c *drift.Change) error {
+	if c.Have.Fields["topLevel"] != false {
+		if err := a.unbound(ctx, c.Have.ID, c.Address.Name()); err != nil {
+			return err
+		}
+	}
 	path := []string{"authentication", "flows", c.Have.ID}
 	for _, holder := range a.live.State {
 		if holder.Address.Kind() != "authenticationFlows" {
@@ -347,11 +352,7 @@ func (a *application) flow(ctx context.Context, c *drift.Change) error {
 			}
 		}
 	}
-	err := a.discard(ctx, path...)
-	if keycloak.Status(err) == 500 {
-		return fmt.Errorf("%w: is it still bound, by an identity provider maybe?", err)
-	}
-	return err
+	return a.discard(ctx, path...)
 }
 
 // authenticatorConfig changes or deletes a configuration. A new one was made together with its execution.

@@ -35,7 +35,8 @@ type Live struct {
 
 	Ambiguous map[schema.Address]bool // names that the server has twice, so that nobody can tell which is meant
 
-	PolicyTypes []string // which the server has, where a type is declared that not every server has
+	PolicyTypes []string                   // which the server has, where a type is declared that not every server has
+	Retired     map[schema.Address]Retired // flows of the source that have made room for others; in the state they stand alone
 
 	ledgerID string // the id of the client that holds the ledgers
 }

@@ -1,0 +1,161 @@
+package reconcile_test
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/cloakwork/cloakwork/drift"
+	"github.com/cloakwork/cloakwork/reconcile"
+	"github.com/cloakwork/cloakwork/reconcile/keycloak/keycloaktest"
+	"github.com/cloakwork/cloakwork/schema"
+)
+
+// clock is a time that a test sets.
+type clock struct{ time.Time }
+
+func newClock() *clock { return &clock{time.Now().Truncate(time.Second)} }
+
+// at is a pass at the clock's time.
+func (c *clock) at(p reconcile.Pass) reconcile.Pass {
+	p.Now = func() time.Time { return c.Time }
+	return p
+}
+
+// applyAt applies at the clock's time.
+func (w *world) applyAt(c *clock, manifest string) drift.Report {
+	w.t.Helper()
+	report, err := c.at(w.pass(reconcile.Apply, manifest)).Run(context.Background())
+	if err != nil {
+		w.t.Fatalf("apply: %v\n%s", err, text(report))
+	}
+	return report
+}
+
+// aliases are those of the flows that are of their own and that Keycloak didn't make.
+func (w *world) aliases() []string {
+	w.t.Helper()
+	var aliases []string
+	for _, f := range w.admin.Get(w.at("/authentication/flows")).([]any) {
+		if f := f.(map[string]any); f["builtIn"] != true {
+			aliases = append(aliases, f["alias"].(string))
+		}
+	}
+	slices.Sort(aliases)
+	return aliases
+}
+
+// shape of a flow: what its executions are, by an independent read.
+func (w *world) shapeOf(alias string) []string {
+	w.t.Helper()
+	var lines []string
+	for _, e := range w.admin.Get(w.at("/authentication/flows/" + strings.ReplaceAll(alias, " ", "%20") + "/executions")).([]any) {
+		e := e.(map[string]any)
+		line := fmt.Sprintf("%v %v %v", e["level"], e["displayName"], e["requirement"])
+		if e["alias"] != nil {
+			line += fmt.Sprintf(" %v", e["alias"])
+		}
+		lines = append(lines, line)
+	}
+	return lines
+}
+
+const brokers = "/identity-provider/instances"
+
+// A flow that can't be changed in place is built beside the old one. Whoever was bound to that is bound to the new one,
+// strangers too, and the old one goes once nobody can be signing in by it.
+func TestFlowThatCannotBeChangedIsBuiltBesideTheOldOne(t *testing.T) {
+	w := newWorld(t)
+	c := newClock()
+	manifest := func(flows ...string) string {
+		return realm("    accessCodeLifespanLogin: 600\n" + flowsAre(flows...) +
+			"    authenticatorConfig: [{alias: hub, config: {defaultProvider: a}}]\n    browserFlow: acme\n    clients: [{clientId: app, authenticationFlowBindingOverrides: {browser: acme}}]\n")
+	}
+	forms := flowBelow("acme forms", "description: F, ", password)
+	w.settled(manifest(flow("acme", "", cookie, formsIn, withConfig("hub")), forms))
+	old := w.flowID("acme")
+	w.admin.Create(w.at("/clients"), map[string]any{"clientId": "by-hand", "authenticationFlowBindingOverrides": map[string]any{"browser": w.flowID("browser"), "direct_grant": old}})
+	w.admin.Create(w.at(brokers), map[string]any{"alias": "by-hand", "providerId": "oidc", "firstBrokerLoginFlowAlias": "acme", "postBrokerLoginFlowAlias": "acme",
+		"config": map[string]any{"clientId": "a", "clientSecret": "kept", "authorizationUrl": "https://a.example", "tokenUrl": "https://a.example"}})
+	w.admin.Edit(w.at(""), func(r map[string]any) { r["resetCredentialsFlow"] = "acme" })
+
+	next := manifest(flow("acme", "", cookie, "{flowAlias: acme all, requirement: ALTERNATIVE}", withConfig("hub")), flowBelow("acme all", "", formsIn), forms)
+	plan, err := c.at(w.pass(reconcile.Plan, next)).Run(context.Background())
+	if err != nil {
+		t.Fatalf("plan: %v\n%s", err, text(plan))
+	}
+	retired := "acme retired-" + old[:8]
+	if got, want := ops(plan), strings.Join([]string{"rename authenticationFlows/acme%20retired-" + old[:8], "create authenticationFlows/acme",
+		"create authenticationFlows/acme%20all", "create authenticationFlows/acme%20forms", "create authenticatorConfig/hub"}, "\n"); got != want {
+		t.Errorf("the plan is to\n%s\nwant\n%s", got, want)
+	}
+	for _, change := range plan.Changes {
+		if change.Op == drift.Rename != slices.Contains(change.Risk, drift.AsksAgain) {
+			t.Errorf("%s %s bears the risks %v", change.Op, change.Address, change.Risk)
+		}
+	}
+
+	report := w.applyAt(c, next)
+	if got, want := w.aliases(), []string{"acme", retired}; !cmp.Equal(got, want) {
+		t.Fatalf("the flows are %q, want %q", got, want)
+	}
+	built := w.flowID("acme")
+	if w.flowID(retired) != old || built == old {
+		t.Errorf("the old one is %s, and was %s; the new one is %s", w.flowID(retired), old, built)
+	}
+	if diff := cmp.Diff([]string{"0 Cookie ALTERNATIVE", "0 acme all ALTERNATIVE", "1 acme forms ALTERNATIVE", "2 Username Password Form REQUIRED",
+		"0 Identity Provider Redirector ALTERNATIVE hub"}, w.shapeOf("acme")); diff != "" {
+		t.Errorf("the new one (-want +got):\n%s", diff)
+	}
+	bound := w.admin.Get(w.at("")).(map[string]any)
+	if bound["browserFlow"] != "acme" || bound["resetCredentialsFlow"] != "acme" {
+		t.Errorf("the realm is bound to %v and %v", bound["browserFlow"], bound["resetCredentialsFlow"])
+	}
+	for client, want := range map[string]map[string]any{"app": {"browser": built}, "by-hand": {"browser": w.flowID("browser"), "direct_grant": built}} {
+		if got := w.admin.Get(w.at("/clients/" + w.clientID(client))).(map[string]any)["authenticationFlowBindingOverrides"]; !cmp.Equal(got, any(want)) {
+			t.Errorf("%s is bound to %v, want %v", client, got, want)
+		}
+	}
+	hub := w.admin.Get(w.at(brokers + "/by-hand")).(map[string]any)
+	if hub["firstBrokerLoginFlowAlias"] != "acme" || hub["postBrokerLoginFlowAlias"] != "acme" || hub["config"].(map[string]any)["clientSecret"] != "**********" {
+		t.Errorf("the identity provider is %v", hub)
+	}
+
+	due := c.Add(600 * time.Second)
+	if says := fmt.Sprintf("authenticationFlows/acme%%20retired-%s is removed after %s", old[:8], due.UTC().Format("2006-01-02 15:04:05 UTC")); !strings.Contains(text(report), says) {
+		t.Errorf("the report doesn't say that %s:\n%s", says, text(report))
+	}
+	later := []drift.Later{{Address: schema.Address("authenticationFlows/acme%20retired-" + old[:8]), After: due}}
+	for _, when := range []time.Time{c.Time, due.Add(-time.Second)} {
+		c.Time = when
+		mark := w.server.Mark(t)
+		again := w.applyAt(c, next)
+		if len(again.Changes) > 0 || again.Verdict != drift.InSync || !cmp.Equal(again.Later, later) {
+			t.Errorf("another pass finds\n%s", text(again))
+		}
+		if found, err := c.at(w.pass(reconcile.Drift, next)).Run(context.Background()); err != nil || found.Verdict != drift.InSync {
+			t.Errorf("drift: %v\n%s", err, text(found))
+		}
+		for _, r := range keycloaktest.Writes(w.server.RequestsSince(t, mark, w.name)) {
+			t.Errorf("another pass sent %s", r)
+		}
+	}
+	c.Time = due
+	if found, err := c.at(w.pass(reconcile.Drift, next)).Run(context.Background()); err != nil || found.Verdict != drift.InSync {
+		t.Errorf("drift when it is due: %v\n%s", err, text(found))
+	}
+	last := w.applyAt(c, next)
+	if got := w.aliases(); !cmp.Equal(got, []string{"acme"}) || len(last.Changes) != 1 || len(last.Changes[0].Risk) > 0 || len(last.Later) > 0 {
+		t.Errorf("in the end there are %q\n%s", got, text(last))
+	}
+	if status := w.admin.Do(http.MethodGet, w.at("/authentication/flows/"+old), nil); status != http.StatusNotFound {
+		t.Errorf("the old one answers %d", status)
+	}
+	w.settled(next)
+}
