@@ -159,3 +159,82 @@ func TestFlowThatCannotBeChangedIsBuiltBesideTheOldOne(t *testing.T) {
 	}
 	w.settled(next)
 }
+
+// What was built beside can't be built: whoever is bound to the old flow goes on by it, and the commit can be taken back.
+func TestFlowServesOnWhereItsSuccessorCannotBeBuilt(t *testing.T) {
+	w, c := newWorld(t), newClock()
+	good := bound(flow("acme", "", cookie, formsIn), acmeForms)
+	bad := bound(flow("acme", "", cookie, "{flowAlias: acme all, requirement: ALTERNATIVE}"),
+		flowBelow("acme all", "", formsIn, "{authenticator: nobody-has-it, requirement: ALTERNATIVE}"), acmeForms)
+	w.settled(good)
+	w.ann()
+	old := w.flowID("acme")
+	open := w.logins(2)
+	for range 2 {
+		report, err := c.at(w.pass(reconcile.Apply, bad)).Run(context.Background())
+		if err == nil || report.Verdict != drift.Errored {
+			t.Fatalf("%s: %v", report.Verdict, err)
+		}
+		if bound := w.admin.Get(w.at("")).(map[string]any)["browserFlow"]; bound != "acme retired-"+old[:8] {
+			t.Errorf("the realm is bound to %v", bound)
+		}
+	}
+	if got := counted(w.signIn(append(open[:1], w.logins(1)...))()); got != "2 signed in" {
+		t.Error(got)
+	}
+	w.applyAt(c, good)
+	if got := counted(w.signIn(append(open[1:], w.logins(1)...))()); got != "1 asked once more, 1 signed in" {
+		t.Error(got)
+	}
+	c.Time = c.Add(time.Hour)
+	w.applyAt(c, good)
+	if got := w.aliases(); !cmp.Equal(got, []string{"acme"}) {
+		t.Errorf("in the end there are %q", got)
+	}
+	w.settled(good)
+}
+
+// What a manifest leaves to the server in a flow that is built anew is taken over, whatever its names; drift that is only
+// reported retires nothing, and a commit that does is no drift.
+func TestFlowThatIsBuiltAnewKeepsWhatNobodyDeclares(t *testing.T) {
+	w, c := newWorld(t), newClock()
+	history := map[string]string{}
+	for commit, provider := range map[string]string{"1": "basic-flow", "2": "client-flow"} {
+		history[commit] = spec("  drift: report\n", "    accessCodeLifespanLogin: 0\n    authenticationFlows: [{alias: acme, topLevel: true, providerId: "+provider+"}]\n")
+	}
+	w.run(c.at(w.committed(w.pass(reconcile.Apply, history["1"]), "1", history)))
+	below := w.at("/authentication/flows/acme/executions/flow")
+	w.admin.Create(below, map[string]any{"alias": "a_b, c", "type": "basic-flow", "provider": "", "description": "Theirs"})
+	w.admin.Create(w.at("/authentication/flows/a_b,%20c/executions/execution"), map[string]any{"provider": "identity-provider-redirector"})
+	w.admin.Create(w.at("/authentication/executions/"+w.executionIDs("acme")["Identity Provider Redirector"]+"/config"),
+		map[string]any{"alias": "hub", "config": map[string]any{"defaultProvider": "theirs"}})
+	before := w.shapeOf("acme")
+
+	report := w.run(c.at(w.committed(w.pass(reconcile.Apply, history["2"]), "2", history)))
+	for _, change := range report.Changes {
+		if change.Cause != drift.FromCommit || change.Outcome != drift.Done {
+			t.Errorf("%s %s: %s, by %s", change.Op, change.Address, change.Outcome, change.Cause)
+		}
+	}
+	if diff := cmp.Diff(before, w.shapeOf("acme")); diff != "" {
+		t.Errorf("what nobody declares (-before +after):\n%s", diff)
+	}
+	config := w.admin.Get(w.at(w.withFlowIDs("/authentication/config/{config:acme}"))).(map[string]any)
+	if config["alias"] != "hub" || !cmp.Equal(config["config"], any(map[string]any{"defaultProvider": "theirs"})) {
+		t.Errorf("its configuration is %v", config)
+	}
+	if got := len(w.aliases()); got != 2 || len(report.Later) > 0 {
+		t.Errorf("%d flows\n%s", got, text(report))
+	}
+	w.run(c.at(w.committed(w.pass(reconcile.Apply, history["2"]), "2", history)))
+	if got := w.aliases(); !cmp.Equal(got, []string{"acme"}) {
+		t.Errorf("in the end there are %q", got)
+	}
+
+	w.must(http.MethodDelete, w.at("/authentication/flows/"+w.flowID("acme")), nil)
+	w.admin.Create(w.at("/authentication/flows"), map[string]any{"alias": "acme", "providerId": "basic-flow", "topLevel": true})
+	again := w.run(c.at(w.committed(w.pass(reconcile.Apply, history["2"]), "2", history)))
+	if got := ops(again); got != "update authenticationFlows/acme providerId" || again.Verdict != drift.Drifted || again.Changes[0].Outcome != "" {
+		t.Errorf("a flow that somebody made anew:\n%s", text(again))
+	}
+}

@@ -1,15 +1,20 @@
 package reconcile_test
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
+	"net/http"
 	"regexp"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/cloakwork/cloakwork/drift"
 	"github.com/cloakwork/cloakwork/reconcile/keycloak/keycloaktest"
 )
 
@@ -177,4 +182,55 @@ func TestSomeCrashesOfFlowsHeal(t *testing.T) {
 		t.Run(fmt.Sprintf("write %d", n), func(t *testing.T) { u.crashAt(t, account, n, (*keycloaktest.Proxy).CutAfter) })
 	}
 	t.Run("taken back", func(t *testing.T) { u.undoneAt(t, account, most-3, (*keycloaktest.Proxy).CutAfter) })
+}
+
+// An older process stands still with a write of a build beside on its way, while another applies the commit that takes it
+// back. Then that write arrives.
+func TestAProcessThatBuildsAFlowBesideIsOvertaken(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		write int
+	}{{"at the rename of the flow", 2}, {"in the build", 9}} {
+		t.Run(c.name, func(t *testing.T) {
+			w := newCrashingFlows(t, "")
+			w.heal(second)
+			w.bindByHand()
+			older := keycloaktest.NewProxy(t, w.server.URL)
+			arrived, proceed := make(chan struct{}), make(chan struct{})
+			var n atomic.Int64
+			older.Intercept(func(r *http.Request) *http.Response {
+				if r.Method != http.MethodGet && strings.HasPrefix(r.URL.Path, "/admin/") && n.Add(1) == int64(c.write) {
+					close(arrived)
+					<-proceed
+				}
+				return nil
+			})
+			pass := w.process(third, older.URL, true)
+			var report drift.Report
+			var ended sync.WaitGroup
+			ended.Go(func() { report, _ = pass.Run(context.Background()) })
+			<-arrived
+			if newer, err := w.process(fourth, w.proxy.URL, false).Run(context.Background()); err != nil {
+				t.Errorf("the newer: %v\n%s", err, text(newer))
+			}
+			close(proceed)
+			ended.Wait()
+			if report.Verdict != drift.Superseded {
+				t.Errorf("the older: %s: %s", report.Verdict, report.Says)
+			}
+			w.heal(fourth)
+			w.clock.Time = w.clock.Add(time.Hour)
+			w.heal(fourth)
+			if got := strings.Join(w.aliases(), " "); got != "acme" {
+				t.Errorf("in the end there are the flows %s", got)
+			}
+			if got := strings.Join(w.shapeOf("acme"), ", "); got != "0 Identity Provider Redirector ALTERNATIVE hub, 0 Cookie DISABLED, 0 acme forms REQUIRED, 1 Username Password Form REQUIRED, 1 OTP Form ALTERNATIVE" {
+				t.Errorf("the flow is %s", got)
+			}
+			got := w.admin.Get(w.at("/clients/" + w.clientID("by-hand"))).(map[string]any)["authenticationFlowBindingOverrides"]
+			if want := map[string]any{"direct_grant": w.flowID("acme")}; !cmp.Equal(got, any(want)) {
+				t.Errorf("the client that was bound by hand is bound to %v, want %v", got, want)
+			}
+		})
+	}
 }

@@ -109,6 +109,15 @@ func (w *work) handOver(ctx context.Context, ended error) error {
 			}
 		}
 	}
+	retired, err := w.realm.Retiring(ctx, w.live)
+	if err != nil {
+		return errors.Join(ended, err)
+	}
+	for _, a := range retired {
+		if !now.Owned[a] {
+			now.Owned[a], orphaned = true, true
+		}
+	}
 	if orphaned {
 		if err := w.realm.WriteLedger(ctx, &w.live, now); err != nil {
 			return errors.Join(ended, err)

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/cloakwork/cloakwork/drift"
+	"github.com/cloakwork/cloakwork/reconcile/keycloak"
 	"github.com/cloakwork/cloakwork/schema"
 )
 
@@ -106,6 +107,24 @@ func (a *application) rebind(ctx context.Context, changes []drift.Change) error 
 	return err
 }
 
+// Retiring are the flows that this pass was to retire, and did as far as that they bear their new names.
+func (r *Realm) Retiring(ctx context.Context, live Live) ([]schema.Address, error) {
+	if !slices.ContainsFunc(slices.Collect(maps.Values(live.Retired)), func(r Retired) bool { return r.From != "" }) {
+		return nil, nil
+	}
+	var flows []map[string]any
+	if err := r.Client.Get(ctx, r.path("authentication", "flows"), nil, &flows); err != nil {
+		return nil, err
+	}
+	var found []schema.Address
+	for _, f := range flows {
+		if a := flowAt(text(f["alias"])); live.Retired[a].From != "" {
+			found = append(found, a)
+		}
+	}
+	return found, nil
+}
+
 // binder is an object with fields that name one flow.
 type binder struct {
 	address schema.Address
@@ -125,7 +144,9 @@ func (r *Realm) bound(ctx context.Context, id, alias string) ([]binder, error) {
 		return nil, err
 	}
 	providers, err := o.all(ctx, nil, "identity-provider", "instances")
-	if err != nil {
+	if keycloak.IsForbidden(err) {
+		return nil, unseen("view-identity-providers", "the identity providers, which may be bound to flow "+alias)
+	} else if err != nil {
 		return nil, err
 	}
 	var found []binder
