@@ -179,11 +179,11 @@ func TestFlowServesOnWhereItsSuccessorCannotBeBuilt(t *testing.T) {
 			t.Errorf("the realm is bound to %v", bound)
 		}
 	}
-	if got := counted(w.signIn(append(open[:1], w.logins(1)...))()); got != "2 signed in" {
+	if got := counted(w.signIn(slices.Concat(open[:1], w.logins(1)))()); got != "2 signed in" {
 		t.Error(got)
 	}
 	w.applyAt(c, good)
-	if got := counted(w.signIn(append(open[1:], w.logins(1)...))()); got != "1 asked once more, 1 signed in" {
+	if got := counted(w.signIn(slices.Concat(open[1:], w.logins(1)))()); got != "1 asked once more, 1 signed in" {
 		t.Error(got)
 	}
 	c.Time = c.Add(time.Hour)
