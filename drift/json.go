@@ -13,6 +13,7 @@ type (
 	reportJSON struct {
 		Server   string        `json:"server"`
 		Realm    string        `json:"realm"`
+		Deployed string        `json:"deployment,omitempty"`
 		Commit   string        `json:"commit,omitempty"`
 		Verdict  Verdict       `json:"verdict"`
 		Says     string        `json:"says"`
@@ -21,6 +22,8 @@ type (
 		Changes  []changeJSON  `json:"changes"`
 		Unseen   []unseenJSON  `json:"unseen"`
 		Problems []problemJSON `json:"problems"`
+		Steps    []Step        `json:"steps,omitempty"`
+		Log      string        `json:"log,omitempty"`
 		Notes    []string      `json:"notes,omitempty"`
 		Later    []laterJSON   `json:"later,omitempty"`
 		Began    time.Time     `json:"began"`
@@ -81,7 +84,7 @@ type (
 func JSON(w io.Writer, reports []Report) error {
 	out := []reportJSON{}
 	for _, r := range reports {
-		j := reportJSON{r.Server, r.Realm, r.Commit, r.Verdict, r.Says, r.Hint, r.Objects, []changeJSON{}, []unseenJSON{}, ProblemsJSON(r.Problems), r.Notes, nil, r.Began, r.Ended}
+		j := reportJSON{r.Server, r.Realm, r.Deployment, r.Commit, r.Verdict, r.Says, r.Hint, r.Objects, []changeJSON{}, []unseenJSON{}, ProblemsJSON(r.Problems), r.Steps, r.Log, r.Notes, nil, r.Began, r.Ended}
 		for _, l := range r.Later {
 			j.Later = append(j.Later, laterJSON{l.Address, l.After.UTC()})
 		}

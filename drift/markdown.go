@@ -22,6 +22,15 @@ func Markdown(w io.Writer, reports []Report) error {
 		for _, note := range r.Notes {
 			fmt.Fprintf(&b, "%s\n\n", escapeMarkdown(note))
 		}
+		for i, s := range r.Steps {
+			fmt.Fprintf(&b, "%d. %s %s\n", i+1, code(s.String()), escapeMarkdown(s.Why))
+		}
+		if len(r.Steps) > 0 {
+			b.WriteString("\n")
+		}
+		if r.Log != "" {
+			fmt.Fprintf(&b, "%s\n\n", block(r.Log))
+		}
 		if len(r.Changes) > 0 {
 			b.WriteString("| | object | fields | cause | risk | outcome |\n|---|---|---|---|---|---|\n")
 		}
@@ -80,6 +89,15 @@ func code(s string) string {
 		return fence + " " + s + " " + fence
 	}
 	return fence + s + fence
+}
+
+// block is text as lines of code.
+func block(text string) string {
+	var b strings.Builder
+	for line := range strings.Lines(text) {
+		b.WriteString("    " + Escape(strings.TrimRight(line, "\r\n")) + "\n")
+	}
+	return strings.TrimRight(b.String(), "\n")
 }
 
 // escapeMarkdown makes text say in Markdown what it says.

@@ -119,6 +119,8 @@ type Report struct {
 	Changes                           []Change
 	Unseen                            []Unseen // declared values that Keycloak doesn't show, but for those that Changes write
 	Problems                          []schema.Problem
+	Steps                             []Step   // of a deployment: what lies ahead, the step under way first
+	Log                               string   // the last lines of a node that failed
 	Notes                             []string // what a reader should know beside that, and a commit's status needn't say
 	Later                             []Later  // what another pass will remove; no change is open because of it
 	Began, Ended                      time.Time

@@ -26,6 +26,7 @@ func Text(w io.Writer, r Report, paint Paint) error {
 	for _, c := range r.Changes {
 		t.change(c)
 	}
+	t.steps(r.Steps)
 	for _, line := range unseenLines(r.Unseen) {
 		t.line("  %s", t.paint("faint", "? "+Escape(line)))
 	}
@@ -36,6 +37,7 @@ func Text(w io.Writer, r Report, paint Paint) error {
 	for _, note := range r.Notes {
 		t.line("%s %s", t.paint("hint", "note:"), Escape(note))
 	}
+	t.log(r.Log)
 	t.tail(r)
 	_, err := io.WriteString(w, t.String())
 	return err
@@ -70,10 +72,30 @@ func (t *text) head(r Report) {
 
 func subject(r Report) string {
 	s := Escape(r.Server + "/" + r.Realm)
+	if r.Deployment != "" {
+		s = "deployment " + Escape(r.Deployment)
+	}
 	if r.Commit != "" {
 		s += " at " + r.Commit[:min(7, len(r.Commit))]
 	}
 	return s
+}
+
+// steps are listed in the order in which they are made.
+func (t *text) steps(steps []Step) {
+	for i, s := range steps {
+		why := ""
+		if s.Why != "" {
+			why = "  " + t.paint("faint", "("+Escape(s.Why)+")")
+		}
+		t.line("  %2d. %s%s", i+1, Escape(s.String()), why)
+	}
+}
+
+func (t *text) log(lines string) {
+	for line := range strings.Lines(lines) {
+		t.line("  %s %s", t.paint("faint", "|"), Escape(strings.TrimRight(line, "\r\n")))
+	}
 }
 
 // risks come first: what a reader must not miss.

@@ -56,25 +56,26 @@ func (p *Poll) take(ctx context.Context, head git.Commit) error {
 	p.validated(ctx, head.Hash, declared)
 
 	held := map[schema.RealmRef][]schema.Problem{}
-	for ref, want := range declared.Realms {
+	now := p.subjects(declared, head.Hash)
+	for ref, k := range now {
 		switch problems := schema.Blocking(declared.Problems, ref); {
 		case ref.Server == "": // that is the problem, and it has no status of its own
 		case len(problems) > 0:
 			held[ref] = problems
 		default:
-			p.put(ref, p.good(want, declared, head.Hash))
+			p.put(ref, k)
 		}
 	}
 	unclear := unattributed(declared)
 	for ref := range p.realms {
-		if _, still := declared.Realms[ref]; still {
+		if _, still := now[ref]; still {
 			continue
 		}
 		if len(unclear) > 0 {
 			held[ref] = unclear // it may be missing only because its file can't be read
 			continue
 		}
-		p.Log.Info("no longer declared, and left as it is", "realm", ref)
+		p.Log.Info("no longer declared, and left as it is", "of", ref)
 		delete(p.realms, ref)
 	}
 	p.hold(held, p.lastGood(before.Hash, held, len(unclear) > 0), unclear)
@@ -105,26 +106,41 @@ func unattributed(declared schema.Declared) []schema.Problem {
 	return problems
 }
 
-// good is a realm as a commit declares it well.
-func (p *Poll) good(want *schema.Realm, declared schema.Declared, commit string) *keep {
-	k := &keep{want: want, facts: declared.Facts, kinds: declared.Kinds, commit: commit, schedule: p.Schedule, names: map[string][]schema.Address{}}
-	if want.Schedule != "" {
-		schedule, err := cron.ParseStandard(want.Schedule)
-		if err != nil {
-			panic(err) // the schema has checked it
-		}
-		k.schedule = schedule
+// subjects are what a commit declares, realms and, without a realm in their reference, the deployments that serve them.
+func (p *Poll) subjects(declared schema.Declared, commit string) map[schema.RealmRef]*keep {
+	all := map[schema.RealmRef]*keep{}
+	for ref, want := range declared.Realms {
+		all[ref] = &keep{want: want, facts: declared.Facts, kinds: declared.Kinds, commit: commit, schedule: p.scheduled(want.Schedule),
+			names: map[string][]schema.Address{}}
 	}
-	return k
+	if p.Drive == nil {
+		return all
+	}
+	for name, deploy := range declared.Deployments {
+		all[schema.RealmRef{Server: name}] = &keep{deploy: deploy, commit: commit, schedule: p.scheduled(deploy.Schedule)}
+	}
+	return all
 }
 
-// put brings a realm into force, to be tried at once.
+// scheduled is when to look at what names this schedule.
+func (p *Poll) scheduled(spec string) cron.Schedule {
+	if spec == "" {
+		return p.Schedule
+	}
+	schedule, err := cron.ParseStandard(spec)
+	if err != nil {
+		return p.Schedule // the schema has said so, and nothing of it comes into force
+	}
+	return schedule
+}
+
+// put brings a realm or a deployment into force, to be tried at once.
 func (p *Poll) put(ref schema.RealmRef, k *keep) {
 	if p.realms == nil {
 		p.realms = map[schema.RealmRef]*keep{}
 	}
 	if old, ok := p.realms[ref]; ok {
-		k.settled = old.settled
+		k.settled, k.deployed = old.settled, old.deployed
 		if old.names != nil {
 			k.names = old.names
 		}
@@ -170,10 +186,10 @@ func (p *Poll) lastGood(before string, held map[schema.RealmRef][]schema.Problem
 			p.Log.Warn("look for the last good commit", "commit", short(c.Hash), "error", err)
 			continue
 		}
-		for ref, want := range declared.Realms {
+		for ref, k := range p.subjects(declared, c.Hash) {
 			_, sought := missing[ref]
 			if (sought || hidden && found[ref] == nil) && len(schema.Blocking(declared.Problems, ref)) == 0 {
-				found[ref] = p.good(want, declared, c.Hash)
+				found[ref] = k
 				delete(missing, ref)
 			}
 		}

@@ -17,6 +17,7 @@ import (
 	"github.com/cloakwork/cloakwork/drift/status"
 	"github.com/cloakwork/cloakwork/reconcile/git"
 	"github.com/cloakwork/cloakwork/reconcile/keycloak"
+	"github.com/cloakwork/cloakwork/reconcile/platform"
 	"github.com/cloakwork/cloakwork/schema"
 )
 
@@ -26,6 +27,7 @@ type Poll struct {
 	Mirror      *git.Mirror
 	Load        func(fs.FS) schema.Declared
 	Connect     func(server string) (*keycloak.Client, Account, error) // the same client for the same server
+	Drive       func(*schema.Deployment) (platform.Driver, error)      // what a deployment runs by; nil leaves deployments alone
 	Source      string
 	Path        string // below the repository's root
 	Environment string
@@ -42,18 +44,20 @@ type Poll struct {
 	AllowRealmDeletion bool
 	FingerprintKey     FingerprintKey
 
-	head   git.Commit // the last that was taken up
-	realms map[schema.RealmRef]*keep
+	head   git.Commit                // the last that was taken up
+	realms map[schema.RealmRef]*keep // and deployments, under references without a realm
 
 	mu     sync.Mutex
 	unsaid []status.Status // what the forge refused, oldest first
 	hangs  error           // why the forge isn't asked again in this look
 }
 
-// keep is what the loop knows of one realm between its passes. Nothing in it outlives the process: git, the ledger and the
-// realm are the memory.
+// keep is what the loop knows of one realm, or deployment, between its passes. Nothing in it outlives the process: git, the
+// ledger, the realm and the driver's record are the memory.
 type keep struct {
-	want     *schema.Realm // of the last good commit; nil where there is none
+	want     *schema.Realm      // of the last good commit; nil where there is none
+	deploy   *schema.Deployment // the same
+	deployed *Deployed          // what the last pass over the deployment came to
 	facts    schema.Facts
 	kinds    map[string]schema.Kind
 	commit   string
@@ -109,6 +113,12 @@ func (p *Poll) Once(ctx context.Context) ([]drift.Report, error) {
 		}
 	}
 	slices.SortFunc(due, func(a, b schema.RealmRef) int { return cmp.Compare(a.String(), b.String()) })
+	servers, realms := split(due)
+	return slices.Concat(p.passes(ctx, servers), p.passes(ctx, realms)), err
+}
+
+// passes makes a pass over each, some at a time.
+func (p *Poll) passes(ctx context.Context, due []schema.RealmRef) []drift.Report {
 	reports := make([]drift.Report, len(due))
 	var group errgroup.Group
 	group.SetLimit(4)
@@ -121,7 +131,7 @@ func (p *Poll) Once(ctx context.Context) ([]drift.Report, error) {
 		})
 	}
 	group.Wait()
-	return slices.DeleteFunc(reports, func(r drift.Report) bool { return r.Verdict == "" }), err
+	return slices.DeleteFunc(reports, func(r drift.Report) bool { return r.Verdict == "" })
 }
 
 // pass makes one pass over a realm and posts what it says.
@@ -131,14 +141,24 @@ func (p *Poll) pass(ctx context.Context, ref schema.RealmRef, k *keep) drift.Rep
 		now := time.Now()
 		blocked = drift.Report{Commit: p.head.Hash, Server: ref.Server, Realm: ref.Realm, Verdict: drift.Blocked,
 			Says: drift.Sentence(k.problems[0].String()), Problems: k.problems, Began: now, Ended: now}
+		if ref.Realm == "" {
+			blocked.Server, blocked.Deployment = "", ref.Server
+		}
 		p.say(ctx, blocked)
 	}
+	fresh := k.fresh
 	k.fresh = false
-	if k.want == nil { // no commit ever declared it well
+	if k.want == nil && k.deploy == nil { // no commit ever declared it well
 		k.next = time.Now().Add(never)
 		return blocked
 	}
+	if !p.ready(ref) {
+		return p.postpone(ctx, ref, k, fresh)
+	}
 	k.settled = k.settled || p.settle(ctx, ref, k.commit)
+	if k.deploy != nil {
+		return p.deploy(ctx, k)
+	}
 	busy := false // this pass has found something to do
 	report, err := p.run(ctx, Pass{Mode: Apply, Want: k.want, Facts: k.facts, Kinds: k.kinds, Source: p.Source, Path: p.Path,
 		Environment: p.Environment, Commit: k.commit, Base: p.base(ref), Descends: p.supersedes(ctx),
@@ -188,7 +208,7 @@ func (p *Poll) plan(k *keep, later []drift.Later, err error) {
 	if k.next.IsZero() { // 30 February
 		k.next = now.Add(never)
 	}
-	if s := k.want.Suspend; s != nil && now.Before(s.Until) && s.Until.Before(k.next) {
+	if s := k.suspend(); s != nil && now.Before(s.Until) && s.Until.Before(k.next) {
 		k.next = s.Until
 	}
 	for _, l := range later {

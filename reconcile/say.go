@@ -13,7 +13,7 @@ import (
 
 // say posts a report as the status of its commit.
 func (p *Poll) say(ctx context.Context, r drift.Report) {
-	ref := schema.RealmRef{Server: r.Server, Realm: r.Realm}
+	ref := schema.RealmRef{Server: r.Server + r.Deployment, Realm: r.Realm} // a report is of one of the two
 	p.post(ctx, status.Status{Commit: r.Commit, Context: p.context(ref), State: status.StateOf(r.Verdict), Says: r.Says})
 	p.told(r)
 }
@@ -24,8 +24,11 @@ func (p *Poll) told(r drift.Report) {
 	}
 }
 
-// context is what the statuses of a realm stand under.
+// context is what the statuses of a realm or a deployment stand under.
 func (p *Poll) context(ref schema.RealmRef) string {
+	if ref.Realm == "" {
+		return p.Prefix + "/deployment/" + drift.Escape(ref.Server)
+	}
 	return p.Prefix + "/" + drift.Escape(ref.Server) + "/realm/" + drift.Escape(ref.Realm)
 }
 

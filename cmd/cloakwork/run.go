@@ -108,11 +108,11 @@ func (s *said) add(r drift.Report) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.reports = slices.DeleteFunc(s.reports, func(o drift.Report) bool {
-		return o.Server == r.Server && o.Realm == r.Realm && o.Commit == r.Commit
+		return o.Server == r.Server && o.Realm == r.Realm && o.Deployment == r.Deployment && o.Commit == r.Commit
 	})
 	s.reports = append(s.reports, r)
 	slices.SortStableFunc(s.reports, func(a, b drift.Report) int {
-		return cmp.Or(cmp.Compare(a.Server, b.Server), cmp.Compare(a.Realm, b.Realm))
+		return cmp.Or(cmp.Compare(a.Deployment, b.Deployment), cmp.Compare(a.Server, b.Server), cmp.Compare(a.Realm, b.Realm))
 	})
 }
 

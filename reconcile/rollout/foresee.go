@@ -8,6 +8,39 @@ import (
 	"github.com/cloakwork/cloakwork/schema"
 )
 
+// Plan is what Upgrade would do from here on, in steps and in words.
+func Plan(want schema.Deployment, have platform.Seen, now time.Time) ([]drift.Step, Decision) {
+	d := Upgrade(want, have, now)
+	steps := Foresee(want, have, now)
+	if len(steps) == 0 || d.Verdict != drift.Progressing {
+		return steps, d
+	}
+	u := &upgrade{want: want, seen: have, record: d.Record, now: now}
+	counts := map[drift.Verb]int{}
+	for _, s := range steps {
+		counts[s.Verb]++
+	}
+	says := "would make " + count(len(steps), "step")
+	switch {
+	case counts[drift.Gate] > 0:
+		says = "would " + u.plan(platform.Recreate)
+	case counts[drift.Replace] > 0:
+		says = "would " + u.plan(platform.Roll)
+	case counts[drift.Add] > 0:
+		says = "would add " + count(counts[drift.Add], "node")
+	case counts[drift.Remove] > 0:
+		says = "would remove " + count(counts[drift.Remove], "node")
+	}
+	if counts[drift.Dump] > 0 {
+		says += "; no way back after this but a dump"
+	}
+	d = u.decision(nil, drift.Pending, says)
+	if counts[drift.Prepare] > 0 && len(have.Nodes) > 0 {
+		d.Hint = "whether both can serve side by side is taken from their versions here; it is found out before any node is touched"
+	}
+	return steps, d
+}
+
 // Foresee lists the steps that lie ahead where nothing goes wrong, the one under way first. Whether revisions can serve
 // side by side is guessed by their versions, as long as Prepare hasn't told.
 func Foresee(want schema.Deployment, have platform.Seen, now time.Time) []drift.Step {
