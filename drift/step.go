@@ -21,7 +21,7 @@ const (
 	Remove  Verb = "remove"  // there is none, nor what belonged to it alone
 
 	// Of a region.
-	Gate    Verb = "gate"    // its front holds new requests, up to a bound, rather than send them on
+	Gate    Verb = "gate"    // no request reaches its nodes: its front holds them, up to a bound, or turns them away where it can't
 	Open    Verb = "open"    // its front sends them on, and those that it held first
 	Stop    Verb = "stop"    // its nodes are stopped, and nobody restarts them
 	Fence   Verb = "fence"   // its database takes no write, whoever starts it

@@ -35,8 +35,8 @@ type Driver interface {
 	Do(ctx context.Context, d schema.Deployment, s drift.Step) error
 
 	// Save replaces the Record if its epoch is still old.Epoch; otherwise it returns ErrMoved, also where the Record is new
-	// already. New has a greater epoch. When Save has returned, the Record outlives the loss of every process and, but for the
-	// one that it was in, of any machine.
+	// already. New has a greater epoch. When Save has returned, the Record outlives the loss of every process, and where the
+	// regions stand apart, the loss of any one of them: else nobody could fail over.
 	Save(ctx context.Context, d schema.Deployment, old, new Record) error
 }
 

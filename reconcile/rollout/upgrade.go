@@ -322,5 +322,8 @@ func (u *upgrade) settled() Decision {
 		}
 		return u.decision(nil, drift.Drifted, fmt.Sprintf("%s, %s is down; %s", u.standing(), down[0].Name, why))
 	}
+	if r.Active != u.want.Active && r.Override == "" {
+		return u.decision(nil, drift.Pending, fmt.Sprintf("%s, from %s; %s is declared to be active", u.standing(), r.Active, u.want.Active))
+	}
 	return u.decision(nil, drift.InSync, u.standing())
 }

@@ -99,6 +99,12 @@ func TestEachDecisionSaysWhatAndWhy(t *testing.T) {
 		{"all is well", eu(v3), running(v3), "", "in sync: eu: 3 of 3 nodes serve"},
 		{"a dead node is the platform's to restart", eu(v3), running(v3, on(1, dead)), "",
 			"drifted: eu: 2 of 3 nodes serve, paris-1 is down; it restarts by itself: exited with 137"},
+		{"another region shall be active", eu(v3, func(d *schema.Deployment) {
+			d.Regions, d.Active, d.Instances = []schema.Region{{Name: "paris"}, {Name: "milan"}}, "milan", 1
+		}), running(v3, func(s *platform.Seen) {
+			s.Regions = append(s.Regions, platform.Region{Name: "milan", View: "paris"})
+			s.Nodes = []platform.Node{{Name: "milan-0", Region: "milan", Revision: "r3", Version: "26.7.3", Ready: true, In: true, View: 2}, {Name: "paris-0", Region: "paris", Revision: "r3", Version: "26.7.3", Ready: true, In: true, View: 2}}
+		}), "", "pending: eu: 2 of 2 nodes serve, from paris; milan is declared to be active"},
 		{"nothing is there", eu(v3), platform.Seen{}, "prepare r3", "progressing: eu: 0 of 3 nodes run 26.7.3; preparing (to be tried before any node is touched)"},
 		{"a new version is prepared before anything else", eu(v3), running(v2), "prepare r3", "progressing: eu: 0 of 3 nodes run 26.7.3; preparing (to be tried before any node is touched)"},
 		{"also while its window is closed", eu(v3, windowed), running(v2), "prepare r3", "progressing: eu: 0 of 3 nodes run 26.7.3; preparing (to be tried before any node is touched)"},
