@@ -68,7 +68,7 @@ func (p *Poll) deploy(ctx context.Context, k *keep) drift.Report {
 	if done.Record.Epoch > 0 || err == nil {
 		k.deployed = &done
 	}
-	p.plan(k, err)
+	p.plan(k, nil, err)
 	now := time.Now()
 	switch {
 	case err == nil && done.Verdict == drift.Progressing:
