@@ -212,7 +212,8 @@ func (w *work) decide() ([]drift.Change, error) {
 	if w.Mode != Drift {
 		changes, obstacles = w.beside(changes)
 	}
-	problems := slices.Concat(w.foreign(), realm.Dangling(w.realm, w.left(changes), w.completed()), obstacles)
+	left := w.left(changes)
+	problems := slices.Concat(w.foreign(), realm.Dangling(w.realm, left, w.completed()), realm.Secretless(left, w.Want.State), obstacles)
 	if len(problems) > 0 {
 		w.report.Problems = problems
 		return w.report.Changes, &Blocked{Why: problems[0].String()}

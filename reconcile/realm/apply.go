@@ -2,6 +2,7 @@ package realm
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
@@ -19,18 +20,21 @@ import (
 
 // Apply makes the changes, creates and updates in the table's order and deletes against it, and notes each one's outcome
 // in place. Independent changes go on when one fails; what depends on it is skipped, and deletes are withheld. Unmoved is
-// asked before each change, from several goroutines; its error ends the pass. Apply returns an error only where it stopped
-// as a whole: the changes not tried are skipped then. Want is what is declared, now is what flows are marked with that
-// nobody is bound to any more.
+// asked before each delete, and some fifty times on the way; its error ends the pass. Apply returns an error only where it
+// stopped as a whole: the changes not tried are skipped then. Want is what is declared, now is what flows are marked with
+// that nobody is bound to any more.
 func (r *Realm) Apply(ctx context.Context, live Live, want schema.State, changes []drift.Change, now time.Time, unmoved func(context.Context) error) error {
-	a := &application{Realm: r, live: live, want: want, now: now, ids: map[schema.Address]string{}, failed: map[schema.Address]bool{}, unmoved: unmoved}
+	a := &application{Realm: r, live: live, want: want, now: now, ids: map[schema.Address]string{}, failed: map[schema.Address]bool{},
+		unmoved: unmoved, below: map[schema.Address][]*drift.Change{}}
 	for address, o := range live.State {
 		a.ids[address] = o.ID
 	}
 	for i := range changes {
-		if c := &changes[i]; c.Op == drift.Rename {
+		c := &changes[i]
+		if c.Op == drift.Rename {
 			a.renamed(c.From, c.Address)
 		}
+		a.below[c.Address.Parent()] = append(a.below[c.Address.Parent()], c)
 	}
 	a.changes = changes
 	steps := []func(context.Context, []drift.Change) error{a.objects, a.links, a.part, a.deletes}
@@ -54,12 +58,18 @@ type application struct {
 	now     time.Time
 	unmoved func(context.Context) error // nil while no other process has changed the ledger
 
+	asking  sync.Mutex
+	unasked int // creates and updates that may be made before unmoved is asked again
+
+	reading sync.Mutex // of roles, by whoever needs the identifier of one
+
 	mu     sync.Mutex
 	ids    map[schema.Address]string // "" where it must be asked for
 	failed map[schema.Address]bool
 
-	changes  []drift.Change // all of the pass
-	policies sync.Mutex     // of two PUTs of one document at a time one is lost
+	changes  []drift.Change                     // all of the pass
+	below    map[schema.Address][]*drift.Change // the same, by the parent of what they change
+	policies sync.Mutex                         // of two PUTs of one document at a time one is lost
 
 	everybody   sync.Mutex
 	ofEverybody []any // the actions that are required of every new user; nil until somebody asks
@@ -97,7 +107,7 @@ func (a *application) objects(ctx context.Context, changes []drift.Change) error
 		}
 		levels := map[int][]*drift.Change{}
 		for j := range changes {
-			if c := &changes[j]; c.Op != drift.Delete && row(c.Address.Kind()) == i {
+			if c := &changes[j]; c.Op != drift.Delete && c.Outcome == "" && row(c.Address.Kind()) == i {
 				depth := strings.Count(string(c.Address), "/") + a.nesting(c)
 				levels[depth] = append(levels[depth], c)
 			}
@@ -127,7 +137,7 @@ func (a *application) each(ctx context.Context, changes []*drift.Change, do func
 				a.outcome(c, drift.Skipped, "because of "+string(because))
 				return nil
 			}
-			if err := a.unmoved(ctx); err != nil {
+			if err := a.goOn(ctx, c.Op); err != nil {
 				return err
 			}
 			err := unwritten(writer(c.Address), do(ctx, c))
@@ -146,6 +156,25 @@ func (a *application) each(ctx context.Context, changes []*drift.Change, do func
 		})
 	}
 	return group.Wait()
+}
+
+// looks is how often the ledger is looked at on the way, besides before each delete: creates and updates that another
+// process has made superfluous do no harm, and its own next look takes them back.
+const looks = 50
+
+// goOn asks whether another process has changed the ledger: before each delete, and before some of the other changes.
+func (a *application) goOn(ctx context.Context, op drift.Op) error {
+	a.asking.Lock()
+	defer a.asking.Unlock()
+	if op != drift.Delete && a.unasked > 0 {
+		a.unasked--
+		return nil
+	}
+	if err := a.unmoved(ctx); err != nil {
+		return err
+	}
+	a.unasked = len(a.changes) / looks
+	return nil
 }
 
 func (a *application) outcome(c *drift.Change, o drift.Outcome, says string) {
@@ -207,32 +236,57 @@ func (a *application) item(ctx context.Context, address schema.Address) ([]strin
 
 // id is the server's identifier of an object.
 func (a *application) id(ctx context.Context, address schema.Address) (string, error) {
-	a.mu.Lock()
-	id := a.ids[address]
-	a.mu.Unlock()
-	if id != "" {
-		return id, nil
-	}
-	if address == schema.Join(schema.RealmAddress, "clients", adminPermissions) {
+	id := a.known(address)
+	if id == "" && address == schema.Join(schema.RealmAddress, "clients", adminPermissions) {
 		return a.adminPermissions(ctx, address)
 	}
-	if address.Kind() != "roles" { // roles are read where they are needed, and the answer to their creation tells no id
-		return "", fmt.Errorf("%s isn't there", address)
-	}
-	path := []string{"roles", address.Name()}
-	if client := address.Parent(); client != schema.RealmAddress {
-		owner, err := a.id(ctx, client)
-		if err != nil {
-			return "", err
+	if id == "" && address.Kind() == "roles" { // the answer to the creation of a role tells none
+		a.reading.Lock()
+		defer a.reading.Unlock()
+		if id = a.known(address); id == "" { // nobody else has read the list meanwhile
+			if err := a.readRoles(ctx, address.Parent()); err != nil {
+				return "", err
+			}
+			id = a.known(address)
 		}
-		path = []string{"clients", owner, "roles", address.Name()}
 	}
-	var role struct{ ID string }
-	if err := a.Client.Get(ctx, a.path(path...), nil, &role); err != nil {
-		return "", err
+	if id == "" {
+		return "", fmt.Errorf("%s %w", address, errAbsent)
 	}
-	a.made(address, role.ID)
-	return role.ID, nil
+	return id, nil
+}
+
+// errAbsent is the error of an object that the realm doesn't hold.
+var errAbsent = errors.New("isn't there")
+
+func (a *application) known(address schema.Address) string {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.ids[address]
+}
+
+// readRoles finds the identifiers of all roles of the realm or a client: where one was made in this pass, more were.
+func (a *application) readRoles(ctx context.Context, owner schema.Address) error {
+	path := []string{"roles"}
+	if owner != schema.RealmAddress {
+		id, err := a.id(ctx, owner)
+		if err != nil {
+			return err
+		}
+		path = []string{"clients", id, "roles"}
+	}
+	roles, err := a.Client.All(ctx, a.path(path...), nil, page)
+	if err != nil {
+		return err
+	}
+	for _, b := range roles {
+		var role struct{ ID, Name string }
+		if err := json.Unmarshal(b, &role); err != nil {
+			return fmt.Errorf("read %s: %w", schema.Join(owner, "roles"), err)
+		}
+		a.made(schema.Join(owner, "roles", role.Name), role.ID)
+	}
+	return nil
 }
 
 // made lets what is made later find an object.

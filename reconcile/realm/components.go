@@ -49,9 +49,7 @@ func componentAt(parent schema.Address, c map[string]any) schema.Address {
 
 // component creates, changes or deletes a component.
 func (a *application) component(ctx context.Context, c *drift.Change) error {
-	a.mu.Lock()
-	id := a.ids[c.Address]
-	a.mu.Unlock()
+	id := a.known(c.Address)
 	switch {
 	case c.Op == drift.Delete:
 		return a.remove(ctx, c.Address)

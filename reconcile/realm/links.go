@@ -2,13 +2,13 @@ package realm
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
 	"strings"
 
 	"github.com/cloakwork/cloakwork/drift"
-	"github.com/cloakwork/cloakwork/reconcile/keycloak"
 	"github.com/cloakwork/cloakwork/schema"
 )
 
@@ -357,7 +357,7 @@ func (a *application) changeLinks(ctx context.Context, l linking, targets []sche
 		var roles []map[string]any
 		for _, t := range group {
 			id, err := a.id(ctx, t)
-			if !add && keycloak.IsNotFound(err) {
+			if !add && errors.Is(err, errAbsent) {
 				continue // the role is gone, and the link with it
 			}
 			if err != nil {

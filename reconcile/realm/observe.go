@@ -49,7 +49,7 @@ func (r *Realm) path(segments ...string) string {
 const page = 100
 
 // Observe reads the realm, or what an account may see of it. What costs a request a collection is read as a whole; what
-// costs one an object, only where something declared, owned by the source or referred to asks for it.
+// costs one an object, from one export or only where something declared, owned by the source or referred to asks for it.
 func (r *Realm) Observe(ctx context.Context, want *schema.Realm, source string) (Live, error) {
 	o := observation{Realm: r, want: want.State, source: source, live: Live{State: schema.State{}, Ledgers: map[string]Ledger{}, Ambiguous: map[schema.Address]bool{}}}
 	if err := together(ctx, o.policyTypes(want.State)...); err != nil {
@@ -64,6 +64,9 @@ func (r *Realm) Observe(ctx context.Context, want *schema.Realm, source string) 
 		return Live{}, err
 	}
 	needed := need(want, o.live.Ledgers[source].Owned)
+	if err := o.export(ctx, needed); err != nil {
+		return Live{}, err
+	}
 	second := append(needed.reads("roles", o.clientRoles), o.defaultGroups)
 	for kind, read := range map[string]func(context.Context) error{"identityProviders": o.identityProviders,
 		"requiredActions": o.requiredActions, "components": o.components, "organizations": o.organizations(needed),
@@ -161,6 +164,7 @@ type observation struct {
 	*Realm
 	want   schema.State
 	source string // whose ledger must be readable
+	people int    // how many users the realm has; 0 where nobody asked
 	mu     sync.Mutex
 	live   Live
 }

@@ -25,12 +25,16 @@ func (o *observation) scopeMappings(ctx context.Context, owner schema.Address) e
 	} else if err != nil {
 		return err
 	}
+	o.putScopeMappings(owner, realm, client)
+	return nil
+}
+
+func (o *observation) putScopeMappings(owner schema.Address, realm []any, client map[string]any) {
 	mappings := map[string]any{"client": client}
 	if len(realm) > 0 { // the key of an open map
 		mappings["realm"] = realm
 	}
 	o.put(schema.Join(owner, "scopeMappings"), "", map[string]any{"scopeMappings": mappings})
-	return nil
 }
 
 // mappings reads roles that are mapped to something: the names of the realm's, and by client those of clients.

@@ -40,6 +40,7 @@ func (o *observation) users(want *schema.Realm, owned map[schema.Address]bool) f
 			if err != nil {
 				return err
 			}
+			o.people = count
 			if all || count < len(names)*usersPage/10 {
 				if err := o.usersByPages(ctx, names, all); err != nil {
 					return err
@@ -181,19 +182,27 @@ func (o *observation) usersSeen(ctx context.Context) error {
 	return unseen("view-users", "the users")
 }
 
-// userLinks are the reads of what users are granted and belong to, for those of whom somebody wants to know.
+// userLinks are the reads of what users are granted and belong to, for those of whom somebody wants to know: user by user,
+// or role by role and group by group where that takes fewer requests, and most users of the realm are asked for.
 func (o *observation) userLinks(want schema.State, n needed) []func(context.Context) error {
-	granted := needed{"granted": {}}
+	h := holders{observation: o, granted: map[schema.Address]bool{}, grouped: n["memberships"]}
 	for _, kind := range []string{"realmRoles", "clientRoles"} {
 		for owner := range n[kind] {
 			if owner.Kind() == "users" {
-				granted["granted"][owner] = true
+				h.granted[owner] = true
 			}
 		}
 	}
-	reads := granted.reads("granted", func(ctx context.Context, user schema.Address) error { return o.grants(ctx, want, user) })
-	reads = append(reads, n.reads("memberships", o.memberships)...)
-	return append(reads, n.reads("federatedIdentities", o.federatedIdentities)...)
+	reads := n.reads("federatedIdentities", o.federatedIdentities)
+	targets := h.targets(want)
+	byUser := len(h.granted) + len(h.grouped)
+	if len(targets) < byUser && o.people > 0 && o.people < 2*max(len(h.granted), len(h.grouped)) {
+		return append(reads, func(ctx context.Context) error { return h.read(ctx, targets) })
+	}
+	for user := range h.granted {
+		reads = append(reads, func(ctx context.Context) error { return o.grants(ctx, want, user) })
+	}
+	return append(reads, n.reads("memberships", o.memberships)...)
 }
 
 // grants reads the roles of a user. Everybody has the default role; it counts only where it is declared.

@@ -143,6 +143,8 @@ func (a *application) create(ctx context.Context, k Kind, o schema.Object) error
 	if err != nil {
 		return err
 	}
+	along := a.brought(o)
+	a.bring(body, along)
 	id, err := a.Client.Post(ctx, a.path(append(path, strings.Split(below, "/")...)...), nil, body, nil)
 	if err != nil {
 		return err
@@ -151,6 +153,9 @@ func (a *application) create(ctx context.Context, k Kind, o schema.Object) error
 		id = "" // the Location of a role bears its name
 	}
 	a.made(o.Address, id)
+	for _, c := range along {
+		a.outcome(c, drift.Done, "")
+	}
 	return nil
 }
 
