@@ -127,8 +127,7 @@ func TestHandEditsOfAuthorizationAreNamedAndRepairedAlone(t *testing.T) {
 // with ids in the place of names; both find the same.
 func TestAReadOnlyAccountSeesAuthorizationAsItIs(t *testing.T) {
 	l := newLesser(t)
-	manifest := realm(guarded("allowRemoteResourceManagement: false, " + shelf + ", policies: [" + kinds + ", " + permissions + "]"))
-	manifest += "    adminPermissionsEnabled: true\n"
+	manifest := spec("  limits: {deletes: 100%, changes: 100%}\n", guarded("allowRemoteResourceManagement: false, "+shelf+", policies: ["+kinds+", "+permissions+"]")+"    adminPermissionsEnabled: true\n")
 	manifest = strings.Replace(manifest, "    clients: [", "    clients: ["+administrators+", ", 1)
 	l.settled(manifest)
 	l.become(views...)

@@ -42,6 +42,13 @@ func (w *world) rich() {
 	every := w.admin.Export(w.name)
 	w.must(http.MethodDelete, "/admin/realms/"+w.name, nil)
 	w.admin.Create("/admin/realms", united(every, more))
+	for _, p := range []map[string]any{
+		{"name": "help desk", "type": "role", "config": map[string]any{"roles": `[{"id":"reader"}]`}},
+		{"name": "one person", "type": "scope", "resourceType": "Users", "config": map[string]any{"defaultResourceType": "Users", "resources": `["` + w.userID("ann") + `"]`, "scopes": `["view"]`, "applyPolicies": `["help desk"]`}},
+		{"name": "every group", "type": "scope", "resourceType": "Groups", "config": map[string]any{"defaultResourceType": "Groups", "scopes": `["view"]`, "applyPolicies": `["help desk"]`}},
+	} {
+		w.must(http.MethodPost, w.guard("admin-permissions", "/policy"), p)
+	}
 }
 
 // united is a value with another laid over it: objects of a list are told apart by their names, and other lists grow.
@@ -147,6 +154,21 @@ func (w *world) portable(export []byte) map[string]any {
 	for _, c := range clients {
 		if nameOf(c) == "realm-management" {
 			delete(in(c.(map[string]any), "attributes"), "post.logout.redirect.uris")
+		}
+		if nameOf(c) == "admin-permissions" { // which nobody signs in to, and nobody may write
+			delete(c.(map[string]any), "defaultClientScopes")
+			delete(c.(map[string]any), "optionalClientScopes")
+		}
+		policies, _ := in(c.(map[string]any), "authorizationSettings")["policies"].([]any)
+		slices.SortFunc(policies, func(a, b any) int { return strings.Compare(nameOf(a).(string), nameOf(b).(string)) })
+		for _, p := range policies { // the server keeps no order in what they name
+			config := in(p.(map[string]any), "config")
+			for key, v := range config {
+				var list []any
+				if json.Unmarshal([]byte(v.(string)), &list) == nil {
+					config[key] = inOrder(list)
+				}
+			}
 		}
 	}
 	fields["clients"] = clients

@@ -2,6 +2,7 @@ package reconcile
 
 import (
 	"fmt"
+	"reflect"
 	"slices"
 	"strconv"
 	"strings"
@@ -19,7 +20,7 @@ func risks(realmName string, account Account, c drift.Change) []drift.Risk {
 		does bool
 	}{
 		{drift.Deletes, c.Op == drift.Delete && !realm.IsLinks(c.Address)},
-		{drift.Recreates, c.Op == drift.Update && c.Address.Kind() == "federatedIdentities"}, // Keycloak can't change one
+		{drift.Recreates, c.Op == drift.Update && (c.Address.Kind() == "federatedIdentities" || differs(c, "type") && c.Address.Kind() == "policies")}, // Keycloak can't change one
 		{drift.EndsSessions, c.Op != drift.Create && endsSessions(c)},
 		{drift.BreaksLogins, c.Op != drift.Create && breaksLogins(c)},
 		{drift.AsksAgain, c.Op == drift.Update && differs(c, "browserFlow", "authenticationFlowBindingOverrides.browser", "registrationFlow",
@@ -89,6 +90,10 @@ func weakens(c drift.Change) bool {
 		return becomes(c, "trustEmail", true) || becomes(c, "config.validateSignature", "false") || becomes(c, "config.disableNonce", "true")
 	case "authenticationFlows":
 		return loosensFlow(c)
+	case "authorizationSettings":
+		return becomes(c, "policyEnforcementMode", "PERMISSIVE") || becomes(c, "policyEnforcementMode", "DISABLED") || becomes(c, "decisionStrategy", "AFFIRMATIVE")
+	case "policies":
+		return weakensPolicy(c)
 	case "composites", "realmRoles", "clientRoles":
 		return grantsAdmin(c)
 	}
@@ -127,14 +132,19 @@ func loses(c drift.Change, path string) bool {
 	d, _ := at(c, path)
 	have, _ := d.Have.([]any)
 	want, _ := d.Want.([]any)
-	return slices.ContainsFunc(have, func(v any) bool { return !slices.Contains(want, v) })
+	return slices.ContainsFunc(have, func(v any) bool { return !among(want, v) })
 }
 
 // gains are the members that a list didn't have before.
 func gains(d drift.Diff) []any {
 	have, _ := d.Have.([]any)
 	want, _ := d.Want.([]any)
-	return slices.DeleteFunc(slices.Clone(want), func(v any) bool { return slices.Contains(have, v) })
+	return slices.DeleteFunc(slices.Clone(want), func(v any) bool { return among(have, v) })
+}
+
+// among tells whether a list holds a value, which may be an object.
+func among(list []any, v any) bool {
+	return slices.ContainsFunc(list, func(other any) bool { return reflect.DeepEqual(other, v) })
 }
 
 // wildcard tells whether a client gets a redirect URI that leads anywhere.
@@ -155,6 +165,33 @@ func grantsAdmin(c drift.Change) bool {
 		last := d.At[len(d.At)-1]
 		over := last == "realm-management" || strings.HasSuffix(last, "-realm")
 		return over && len(gains(d)) > 0 || slices.ContainsFunc(gains(d), func(v any) bool { return v == "admin" || v == "create-realm" })
+	})
+}
+
+// weakensPolicy tells whether a policy or permission may grant what it didn't: with fewer conditions, or one that says the
+// opposite; of the admin permissions, each that allows more to more people, or over more.
+func weakensPolicy(c drift.Change) bool {
+	lists := []string{"config.users", "config.groups", "config.roles", "config.clients", "config.clientScopes", "config.scopes", "config.resources"}
+	if c.Address.Parent() == "clients/admin-permissions" && slices.ContainsFunc(c.Diffs, func(d drift.Diff) bool { return slices.Contains(lists, d.Path) && len(gains(d)) > 0 }) {
+		return true
+	}
+	return c.Op == drift.Update && (differs(c, "logic", "type") || becomes(c, "decisionStrategy", "AFFIRMATIVE") || loses(c, "config.applyPolicies") ||
+		slices.ContainsFunc(c.Diffs, optional))
+}
+
+// optional tells whether a policy asks no longer for what it required.
+func optional(d drift.Diff) bool {
+	want, _ := d.Want.([]any)
+	have, _ := d.Have.([]any)
+	required := func(list []any, id any) bool {
+		return slices.ContainsFunc(list, func(v any) bool {
+			entry, _ := v.(map[string]any)
+			return entry["id"] == id && entry["required"] == true
+		})
+	}
+	return (d.Path == "config.roles" || d.Path == "config.clientScopes") && slices.ContainsFunc(have, func(v any) bool {
+		entry, _ := v.(map[string]any)
+		return required(have, entry["id"]) && !required(want, entry["id"])
 	})
 }
 

@@ -13,6 +13,7 @@ func TestChangesCarryTheirRisks(t *testing.T) {
 	diff := func(path string, have, want any) drift.Diff {
 		return drift.Diff{Path: path, At: strings.Split(path, "."), Have: have, Want: want}
 	}
+	role := func(id string, required bool) map[string]any { return map[string]any{"id": id, "required": required} }
 	unset := diff("attributes.pkce.code.challenge.method", "S256", nil)
 	unset.Unset = true
 	for _, c := range []struct {
@@ -49,6 +50,23 @@ func TestChangesCarryTheirRisks(t *testing.T) {
 		{drift.Update, "groups/staff/clientRoles", []drift.Diff{diff("clientRoles.portal", nil, list("viewer"))}, ""},
 		{drift.Update, "groups/staff/realmRoles", []drift.Diff{diff("realmRoles", list(), list("admin"))}, "weakens security"},
 		{drift.Update, "identityProviders/hub", []drift.Diff{diff("trustEmail", nil, true)}, "weakens security"},
+		{drift.Update, "clients/app/authorizationSettings", []drift.Diff{diff("policyEnforcementMode", "ENFORCING", "PERMISSIVE")}, "weakens security"},
+		{drift.Update, "clients/app/authorizationSettings", []drift.Diff{diff("policyEnforcementMode", "DISABLED", "ENFORCING")}, ""},
+		{drift.Update, "clients/app/authorizationSettings", []drift.Diff{diff("decisionStrategy", "UNANIMOUS", "AFFIRMATIVE")}, "weakens security"},
+		{drift.Create, "clients/app/authorizationSettings", []drift.Diff{diff("policyEnforcementMode", nil, "DISABLED")}, "weakens security"},
+		{drift.Update, "clients/app/policies/p", []drift.Diff{diff("decisionStrategy", "UNANIMOUS", "AFFIRMATIVE")}, "weakens security"},
+		{drift.Update, "clients/app/policies/p", []drift.Diff{diff("logic", "NEGATIVE", "POSITIVE")}, "weakens security"},
+		{drift.Update, "clients/app/policies/p", []drift.Diff{diff("type", "role", "user")}, "recreates, weakens security"},
+		{drift.Update, "clients/app/policies/p", []drift.Diff{diff("config.applyPolicies", list("a", "b"), list("a"))}, "weakens security"},
+		{drift.Update, "clients/app/policies/p", []drift.Diff{diff("config.applyPolicies", list("a"), list("a", "b"))}, ""},
+		{drift.Update, "clients/app/policies/p", []drift.Diff{diff("config.roles", list(role("a", true)), list(role("a", false)))}, "weakens security"},
+		{drift.Update, "clients/app/policies/p", []drift.Diff{diff("config.roles", list(role("a", false)), list(role("a", true), role("b", false)))}, ""},
+		{drift.Create, "clients/app/policies/p", []drift.Diff{diff("config.users", nil, list("ann"))}, ""},
+		{drift.Delete, "clients/app/policies/p", nil, "deletes"},
+		{drift.Create, "clients/admin-permissions/policies/p", []drift.Diff{diff("config.scopes", nil, list("manage"))}, "weakens security"},
+		{drift.Update, "clients/admin-permissions/policies/p", []drift.Diff{diff("config.users", list("ann"), list("ann", "bob"))}, "weakens security"},
+		{drift.Update, "clients/admin-permissions/policies/p", []drift.Diff{diff("config.users", list("ann", "bob"), list("ann"))}, ""},
+		{drift.Update, "clients/admin-permissions/policies/p", []drift.Diff{diff("config.roles", list(role("a", false)), list(role("a", false), role("b", false)))}, "weakens security"},
 		{drift.Delete, "users/robot", nil, "deletes, ends sessions, cuts own access"},
 		{drift.Update, "roles/admin/composites", []drift.Diff{diff("composites.realm", list("create-realm"), list())}, "cuts own access"},
 	} {

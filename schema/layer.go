@@ -120,13 +120,13 @@ func (l *loader) remove(under, r *Realm, gone removal) {
 	}
 	there := false
 	for a := range under.State {
-		if a.Within(gone.address) {
+		if l.within(a, gone.address) {
 			delete(under.State, a)
 			there = true
 		}
 	}
 	for a := range under.Complete {
-		if a.Within(gone.address) {
+		if l.within(a, gone.address) {
 			delete(under.Complete, a)
 			there = true
 		}
@@ -140,6 +140,12 @@ func (l *loader) remove(under, r *Realm, gone removal) {
 	if !there {
 		say(gone.missing)
 	}
+}
+
+// within tells whether an object or list goes with another.
+func (l *loader) within(a, gone Address) bool {
+	lists := holding(gone) != gone && slices.Contains(l.definitions.kinds[a.Kind()].In, gone.Kind())
+	return a.Within(gone) || lists && a.Within(holding(gone))
 }
 
 // resetSetting gives a setting the value that it has where no manifest declares it.
@@ -399,7 +405,7 @@ func (w *walker) clears(o *Object, known *field, e entry, path string, missing P
 	case known.links:
 		gone.address = Join(o.Address, cmp.Or(known.linked, known.name))
 	case list != nil:
-		gone.address = Join(o.Address, list.kind.Name)
+		gone.address = Join(holding(o.Address), list.kind.Name)
 	default:
 		gone.address, gone.path = o.Address, path+e.name
 	}

@@ -14,10 +14,7 @@ func (w *walker) list(o *Object, f *field, e entry, label string) {
 		w.mistyped(e.value, label, e.origin, "a list", "", "")
 		return
 	}
-	holder := o.Address
-	if holder != RealmAddress && holder.Key() == nil { // what is there once has its lists in its parent's place
-		holder = holder.Parent()
-	}
+	holder := holding(o.Address)
 	if f.complete && f.under == "" {
 		w.into.Complete[Join(holder, f.elem.kind.Name)] = true
 	}
@@ -46,6 +43,15 @@ func (w *walker) list(o *Object, f *field, e entry, label string) {
 	if f.under != "" {
 		w.lists = append(w.lists, f)
 	}
+}
+
+// holding is the address that the objects in the lists of an object stand below: what an object holds only once, as a client
+// its authorizationSettings, lends them that object's.
+func holding(a Address) Address {
+	if a != RealmAddress && a.Key() == nil {
+		return a.Parent()
+	}
+	return a
 }
 
 // labelled names an object in a list for people: by what names it, where it bears that.

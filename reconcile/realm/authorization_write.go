@@ -26,6 +26,21 @@ func (a *application) authorizationSettings(ctx context.Context, c *drift.Change
 	return a.Client.Put(ctx, a.path(path...), without(body, authorizationLists...))
 }
 
+// protection is the role that a client gets along with authorization services: its service account needs it to manage resources.
+const protection = "uma_protection"
+
+// broughtAlong tells whether what is to be made came with a client of this pass.
+func (a *application) broughtAlong(ctx context.Context, address schema.Address) (bool, error) {
+	if address.Kind() != "roles" || address.Name() != protection || address.Parent() == schema.RealmAddress {
+		return false, nil
+	}
+	_, err := a.id(ctx, address)
+	if keycloak.IsNotFound(err) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
 // resourceServer leads to the authorization of a client.
 func (a *application) resourceServer(ctx context.Context, client schema.Address) ([]string, error) {
 	path, err := a.item(ctx, client)

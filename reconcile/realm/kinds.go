@@ -116,7 +116,7 @@ func builtinClient(realm string, o schema.Object) bool {
 func builtinRole(realm string, o schema.Object) bool {
 	name := o.Address.Name()
 	if client := o.Address.Parent(); client != schema.RealmAddress {
-		return slices.Contains(builtinClientRoles[client.Name()], name) || name == "uma_protection" || ReadOnly(realm, client)
+		return slices.Contains(builtinClientRoles[client.Name()], name) || name == protection || ReadOnly(realm, client)
 	}
 	return slices.Contains(builtinRoles, name) || strings.HasPrefix(name, "default-roles-") ||
 		realm == "master" && (name == "admin" || name == "create-realm")

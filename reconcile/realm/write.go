@@ -16,7 +16,11 @@ func (a *application) object(ctx context.Context, k Kind, c *drift.Change) error
 		return a.apart(ctx, c)
 	}
 	if c.Op == drift.Create {
-		return a.create(ctx, k, c.Want)
+		if there, err := a.broughtAlong(ctx, c.Address); err != nil {
+			return err
+		} else if !there {
+			return a.create(ctx, k, c.Want)
+		}
 	}
 	if k.Shape == Document {
 		return a.updateRealm(ctx, c)
