@@ -83,9 +83,17 @@ func TestFlowThatCannotBeChangedIsBuiltBesideTheOldOne(t *testing.T) {
 	w.admin.Create(w.at("/clients"), map[string]any{"clientId": "by-hand", "authenticationFlowBindingOverrides": map[string]any{"browser": w.flowID("browser"), "direct_grant": old}})
 	w.admin.Create(w.at(brokers), map[string]any{"alias": "by-hand", "providerId": "oidc", "firstBrokerLoginFlowAlias": "acme", "postBrokerLoginFlowAlias": "acme",
 		"config": map[string]any{"clientId": "a", "clientSecret": "kept", "authorizationUrl": "https://a.example", "tokenUrl": "https://a.example"}})
-	w.admin.Edit(w.at(""), func(r map[string]any) { r["resetCredentialsFlow"] = "acme" })
+	w.admin.Edit(w.at(""), func(r map[string]any) {
+		r["resetCredentialsFlow"], r["attributes"].(map[string]any)["theirs"], r["webAuthnPolicyRpEntityName"] = "acme", "kept", "theirs"
+		r["otpPolicyDigits"], r["smtpServer"], r["passwordPolicy"] = 8, map[string]any{"host": "mail.acme.example", "from": "id@acme.example", "password": "kept"}, "length(9)"
+	})
 
+	var builtin [][]string
+	for _, alias := range []string{"browser", "first broker login", "reset credentials"} {
+		builtin = append(builtin, w.shapeOf(alias))
+	}
 	next := manifest(flow("acme", "", cookie, "{flowAlias: acme all, requirement: ALTERNATIVE}", withConfig("hub")), flowBelow("acme all", "", formsIn), forms)
+	before := w.admin.Get(w.at(""))
 	plan, err := c.at(w.pass(reconcile.Plan, next)).Run(context.Background())
 	if err != nil {
 		t.Fatalf("plan: %v\n%s", err, text(plan))
@@ -113,9 +121,8 @@ func TestFlowThatCannotBeChangedIsBuiltBesideTheOldOne(t *testing.T) {
 		"0 Identity Provider Redirector ALTERNATIVE hub"}, w.shapeOf("acme")); diff != "" {
 		t.Errorf("the new one (-want +got):\n%s", diff)
 	}
-	bound := w.admin.Get(w.at("")).(map[string]any)
-	if bound["browserFlow"] != "acme" || bound["resetCredentialsFlow"] != "acme" {
-		t.Errorf("the realm is bound to %v and %v", bound["browserFlow"], bound["resetCredentialsFlow"])
+	if diff := cmp.Diff(before, w.admin.Get(w.at(""))); diff != "" { // it is bound to the alias as before
+		t.Errorf("the realm (-before +after):\n%s", diff)
 	}
 	for client, want := range map[string]map[string]any{"app": {"browser": built}, "by-hand": {"browser": w.flowID("browser"), "direct_grant": built}} {
 		if got := w.admin.Get(w.at("/clients/" + w.clientID(client))).(map[string]any)["authenticationFlowBindingOverrides"]; !cmp.Equal(got, any(want)) {
@@ -157,7 +164,50 @@ func TestFlowThatCannotBeChangedIsBuiltBesideTheOldOne(t *testing.T) {
 	if status := w.admin.Do(http.MethodGet, w.at("/authentication/flows/"+old), nil); status != http.StatusNotFound {
 		t.Errorf("the old one answers %d", status)
 	}
+	for i, alias := range []string{"browser", "first broker login", "reset credentials"} {
+		if diff := cmp.Diff(builtin[i], w.shapeOf(alias)); diff != "" {
+			t.Errorf("%s, which nobody declares (-before +after):\n%s", alias, diff)
+		}
+	}
+	mark := w.server.Mark(t)
 	w.settled(next)
+	for _, r := range w.server.RequestsSince(t, mark, w.name) {
+		if strings.Contains(r.Path, brokers) {
+			t.Errorf("a pass that removes no flow asked for identity providers: %s", r)
+		}
+	}
+}
+
+// A plan says of a flow that is built beside the old one, and asks for less, that it does; and of one that goes, that it
+// is deleted, also where it goes later.
+func TestPlanOfAFlowThatIsRetiredTellsItsRisks(t *testing.T) {
+	w := newWorld(t)
+	w.settled(bound(flow("acme", "", cookie, formsIn), flowBelow("acme forms", "", password, otp)))
+	all := flow("acme", "", cookie, "{flowAlias: acme all, requirement: ALTERNATIVE}") + flowBelow("acme all", "", formsIn)
+	browser := func(manifest string) string {
+		return strings.Replace(manifest, "browserFlow: acme", "browserFlow: browser", 1)
+	}
+	for _, c := range []struct{ what, manifest, want string }{
+		{"as strict", bound(all, flowBelow("acme forms", "", password, otp)), "breaks logins, asks people again"},
+		{"less strict", bound(all, flowBelow("acme forms", "", password)), "breaks logins, asks people again, weakens security"},
+		{"none", browser(realm("    browserFlow: acme\n" + loginClient)), "deletes, breaks logins, asks people again"},
+	} {
+		var got []string
+		for _, change := range w.plan(c.manifest).Changes {
+			for _, r := range change.Risk {
+				if strings.Contains(string(change.Address), "retired-") {
+					got = append(got, string(r))
+				}
+			}
+		}
+		if got := strings.Join(got, ", "); got != c.want {
+			t.Errorf("%s: %q, want %q", c.what, got, c.want)
+		}
+	}
+	limited := strings.Replace(browser(realm("    browserFlow: acme\n"+loginClient)), "  realm:\n", "  limits: {deletes: 0}\n  realm:\n", 1)
+	if report, err := w.pass(reconcile.Plan, limited).Run(context.Background()); err == nil || report.Verdict != drift.Blocked || !strings.HasPrefix(report.Says, "would delete 1 of ") {
+		t.Errorf("%s: %v", text(report), err)
+	}
 }
 
 // What was built beside can't be built: whoever is bound to the old flow goes on by it, and the commit can be taken back.
@@ -236,5 +286,71 @@ func TestFlowThatIsBuiltAnewKeepsWhatNobodyDeclares(t *testing.T) {
 	again := w.run(c.at(w.committed(w.pass(reconcile.Apply, history["2"]), "2", history)))
 	if got := ops(again); got != "update authenticationFlows/acme providerId" || again.Verdict != drift.Drifted || again.Changes[0].Outcome != "" {
 		t.Errorf("a flow that somebody made anew:\n%s", text(again))
+	}
+}
+
+// A flow gets another name in the commit for which it has to be built anew: whoever is bound to it is bound to the one of
+// that name.
+func TestRenamedFlowIsBuiltBesideUnderItsNewName(t *testing.T) {
+	w, c := newWorld(t), newClock()
+	w.settled(realm(flowsAre(flow("acme", "", cookie, formsIn), acmeForms) + "    browserFlow: acme\n"))
+	old := w.flowID("acme")
+	w.admin.Create(w.at("/clients"), map[string]any{"clientId": "by-hand", "authenticationFlowBindingOverrides": map[string]any{"browser": old}})
+	next := realm(flowsAre(flow("gate", "$was: [acme], ", cookie, "{flowAlias: acme all, requirement: ALTERNATIVE}"), flowBelow("acme all", "", formsIn), acmeForms) +
+		"    browserFlow: gate\n")
+	w.applyAt(c, next)
+	if got, want := w.aliases(), []string{"acme retired-" + old[:8], "gate"}; !cmp.Equal(got, want) {
+		t.Errorf("the flows are %q, want %q", got, want)
+	}
+	if got := w.admin.Get(w.at("")).(map[string]any)["browserFlow"]; got != "gate" {
+		t.Errorf("the realm is bound to %v", got)
+	}
+	got := w.admin.Get(w.at("/clients/" + w.clientID("by-hand"))).(map[string]any)["authenticationFlowBindingOverrides"]
+	if want := map[string]any{"browser": w.flowID("gate")}; !cmp.Equal(got, any(want)) {
+		t.Errorf("the client that was bound by hand is bound to %v, want %v", got, want)
+	}
+	c.Time = c.Add(time.Hour)
+	w.applyAt(c, next)
+	if got := w.aliases(); !cmp.Equal(got, []string{"gate"}) {
+		t.Errorf("in the end there are %q", got)
+	}
+	w.settled(next)
+}
+
+// Somebody binds by hand what is retired already: it stays, and they are bound to what took its place.
+func TestRetiredFlowThatIsBoundAgainStays(t *testing.T) {
+	w, c := newWorld(t), newClock()
+	outer := flow("acme", "", cookie, "{flowAlias: acme all, requirement: ALTERNATIVE}") + flowBelow("acme all", "", formsIn)
+	w.settled(realm(flowsAre(flow("acme", "", cookie, formsIn), acmeForms)))
+	next := realm(flowsAre(outer, acmeForms))
+	w.applyAt(c, next)
+	retired := w.aliases()[1]
+	w.admin.Create(w.at(brokers), map[string]any{"alias": "by-hand", "providerId": "oidc", "postBrokerLoginFlowAlias": retired, "config": map[string]any{"clientId": "a"}})
+	c.Time = c.Add(time.Hour)
+	report := w.applyAt(c, next)
+	if got := w.admin.Get(w.at(brokers + "/by-hand")).(map[string]any)["postBrokerLoginFlowAlias"]; got != "acme" {
+		t.Errorf("the identity provider is bound to %v", got)
+	}
+	if got := w.aliases(); len(got) != 2 || len(report.Later) != 1 || !report.Later[0].After.After(c.Time) {
+		t.Errorf("there are %q\n%s", got, text(report))
+	}
+	c.Time = c.Add(time.Hour)
+	w.applyAt(c, next)
+	if got := w.aliases(); !cmp.Equal(got, []string{"acme"}) {
+		t.Errorf("in the end there are %q", got)
+	}
+}
+
+// What another source declared in a flow of ours isn't taken from it.
+func TestFlowWithSomebodyElsesPartIsNotRetired(t *testing.T) {
+	w := newWorld(t)
+	w.settled(realm(flowsAre(flow("acme", "", cookie, formsIn), acmeForms)))
+	w.source = "other"
+	w.must(http.MethodPost, w.at("/authentication/flows/acme/executions/flow"), map[string]any{"alias": "theirs", "type": "basic-flow", "provider": ""})
+	w.settled(strings.Replace(realm(flowsAre("      - {alias: theirs, description: Ours}\n")), "    enabled: true\n", "", 1))
+	w.source = "test"
+	report, err := w.pass(reconcile.Apply, realm(flowsAre(flow("acme", "providerId: client-flow, ", cookie, formsIn), acmeForms))).Run(context.Background())
+	if err == nil || report.Verdict != drift.Blocked || !strings.Contains(text(report), "authenticationFlows/theirs in it is declared by another source, other") {
+		t.Errorf("%v\n%s", err, text(report))
 	}
 }

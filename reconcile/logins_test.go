@@ -124,6 +124,35 @@ func TestRebindsAskEachOnceAtMost(t *testing.T) {
 	}
 }
 
+// Those who stand at the second of two pages are asked for nothing again by a change in place, and for that page once more
+// by another flow, or where the form on the screen itself makes way for another.
+func TestPeopleAtTheSecondPageGoOn(t *testing.T) {
+	pages := flowBelow("acme forms", "", "{authenticator: auth-username-form, requirement: REQUIRED}", "{authenticator: auth-password-form, requirement: REQUIRED}")
+	before := bound(flow("acme", "", cookie, formsIn), pages)
+	for _, c := range []struct{ what, after, want string }{
+		{"in place", bound(flow("acme", "", redirect, formsIn, cookie), pages), "50 signed in"},
+		{"another flow", bound(flow("acme", "", cookie, "{flowAlias: acme all, requirement: ALTERNATIVE}"), flowBelow("acme all", "", formsIn), pages), "50 asked once more"},
+		{"another form", bound(flow("acme", "", cookie, formsIn), acmeForms), "50 asked once more"},
+	} {
+		t.Run(c.what, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			w.settled(before)
+			w.ann()
+			open := w.logins(many)
+			for _, l := range open {
+				if status, _, err := l.do("POST", l.action, url.Values{"username": {"ann"}}); status != http.StatusOK || err != nil {
+					t.Fatalf("the first page answers %d: %v", status, err)
+				}
+			}
+			w.apply(c.after)
+			if got := counted(w.signIn(open)()); got != c.want {
+				t.Errorf("%s, want %s", got, c.want)
+			}
+		})
+	}
+}
+
 // counted says how many logins ended how: 50 signed in.
 func counted(seen []string) string {
 	slices.Sort(seen)

@@ -25,11 +25,26 @@ func (w *work) beside(changes []drift.Change) ([]drift.Change, []schema.Problem)
 			return changes, problems
 		}
 		for root, why := range roots {
+			if problem, ok := w.shared(root); ok {
+				return changes, append(problems, problem)
+			}
 			w.blamed = append(w.blamed, blamed(w.live, root, changes)...)
 			w.live = w.live.Retire(root, why...)
 		}
 		changes = w.compare()
 	}
+}
+
+// shared is the problem of a flow in which something stands that another source owns.
+func (w *work) shared(root schema.Address) (schema.Problem, bool) {
+	for _, part := range w.live.Parts(root).Addresses() {
+		if source := w.ownedByAnother(part); source != "" {
+			return schema.Problem{Origin: w.Want.State[root].Origin, Realm: &w.Want.Ref,
+				What: fmt.Sprintf("%s would have to be built anew, and %s in it is declared by another source, %s", root, part, source),
+				Hint: "declare both in one of them, or a flow with another alias"}, true
+		}
+	}
+	return schema.Problem{}, false
 }
 
 // blamed are the changes of a flow and of what stands in it, as far as they are to be made.
