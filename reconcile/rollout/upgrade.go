@@ -149,6 +149,9 @@ func (u *upgrade) adopt() {
 	if u.record.Lifecycle == "" {
 		u.record.Lifecycle = platform.Running
 	}
+	if u.record.How == "" && !u.record.Back && u.calm() {
+		u.record.Lifecycle = platform.Running // nothing is broken by the move that stopped, and nothing moves
+	}
 	switch to := platform.ReleaseOf(u.want); {
 	case u.record.To.Revision == to.Revision:
 		u.record.To = to
@@ -189,7 +192,7 @@ func (u *upgrade) decide() (d Decision, undecided bool) {
 	if how == "" {
 		return u.fail(platform.Fault{Step: u.record.Step, Why: why}), true
 	}
-	if changes && u.calm() {
+	if changes && u.record.Lifecycle == platform.Running {
 		if how == platform.Roll && u.want.Limits.NodesDown < 1 {
 			return u.blocked("limits.nodes-down is 0, and %s takes a node down", u.change()), true
 		}
@@ -226,13 +229,11 @@ func (u *upgrade) how(fit platform.Fit) (platform.How, string) {
 	switch {
 	case len(u.seen.Nodes) == 0:
 		return platform.Roll, ""
-	case !alive: // nothing serves beside what is started
-		return platform.Recreate, ""
 	case u.want.Update.Strategy == "RecreateOnImageChange" && (to.Version != good.Version || to.Image != good.Image):
 		return platform.Recreate, ""
 	case fit.Verdict == platform.Compatible && known:
-		return platform.Roll, ""
-	case fit.Verdict == platform.Incompatible && known:
+		return platform.Roll, "" // also where no node is ready: it may be the database that is away for a moment
+	case fit.Verdict == platform.Incompatible && known, !alive:
 		return platform.Recreate, ""
 	}
 	why := "nobody knows whether it can serve beside what runs"

@@ -39,10 +39,9 @@ func (l *life) saved(b, a platform.Record, seen platform.Seen) string {
 	if a == b {
 		return ""
 	}
-	changes, calm, newer := false, true, false
+	changes, newer := false, false
 	for _, n := range seen.Nodes {
 		changes = changes || n.Revision != a.To.Revision
-		calm = calm && n.Revision == seen.Nodes[0].Revision && (n.Serves() || n.Stopped && n.Region != "paris")
 		newer = newer || platform.Minor(n.Version) > platform.Minor(a.To.Version)
 	}
 	set := b.How == "" && a.How != ""
@@ -56,7 +55,7 @@ func (l *life) saved(b, a platform.Record, seen platform.Seen) string {
 		return "rolls what isn't known to be compatible"
 	case set && newer && strategy != "Explicit":
 		return "goes back behind the database's version"
-	case set && changes && calm && len(l.want.Update.Windows) > 0 && (l.now.Hour() < 2 || l.now.Hour() > 3):
+	case set && changes && b.Lifecycle == platform.Running && len(l.want.Update.Windows) > 0 && (l.now.Hour() < 2 || l.now.Hour() > 3):
 		return "begins outside its window, at " + l.now.String()
 	case a.Back && !b.Back && (a.Good.Version != a.To.Version || l.want.Update.OnFailure != "rollback"):
 		return "brings a node back that must be held"
