@@ -100,7 +100,7 @@ func JSON(w io.Writer, reports []Report) error {
 }
 
 func change(c Change) changeJSON {
-	j := changeJSON{c.Op, c.Cause, c.Address, c.From, writer(c.By), origin(c.origin()), nil, c.Risk, c.Outcome, c.Says}
+	j := changeJSON{c.Op, c.Cause, c.Address, c.From, writer(c.By), origin(c.Origin()), nil, c.Risk, c.Outcome, c.Says}
 	for _, d := range c.Diffs {
 		diff := diffJSON{Path: d.Path, Cause: d.Cause, Unset: d.Unset, Secret: d.Secret, Unseen: d.Unseen}
 		if !d.Secret {

@@ -130,7 +130,7 @@ func (t *text) change(c Change) {
 	if c.Says != "" {
 		notes = append(notes, Escape(c.Says))
 	}
-	if o := c.origin(); o.File != "" {
+	if o := c.Origin(); o.File != "" {
 		notes = append(notes, o.String())
 	}
 	t.line("  %s  %s", t.paint(string(c.Op), head), t.paint("faint", "("+strings.Join(notes, "; ")+")"))
@@ -244,8 +244,8 @@ func (t *text) tail(r Report) {
 	}
 }
 
-// origin is where the change is declared: the field that differs, or the object.
-func (c Change) origin() schema.Origin {
+// Origin is where the change is declared: the field that differs, or the object.
+func (c Change) Origin() schema.Origin {
 	if len(c.Diffs) > 0 && c.Op == Update {
 		if o, ok := c.Want.Origins[c.Diffs[0].Path]; ok {
 			return o

@@ -10,34 +10,48 @@ import (
 	"github.com/cloakwork/cloakwork/schema"
 )
 
-// against compares what two environments declare. Nothing is substituted or decrypted, so that whoever may read the
-// repository can ask.
+// against compares what two environments declare, and ends as plan does.
 func (c *cli) against(args []string) error {
+	reports, err := c.compare(args)
+	switch {
+	case err != nil:
+		return err
+	case c.flags.detailedExitCode && slices.ContainsFunc(reports, differs):
+		return exit(2)
+	}
+	return nil
+}
+
+func differs(r drift.Report) bool { return r.Verdict == drift.Differs }
+
+// compare prints a report for each realm of two environments. Nothing is substituted or decrypted, so that whoever may read
+// the repository can ask.
+func (c *cli) compare(args []string) ([]drift.Report, error) {
 	if c.flags.environment == "" {
-		return advise("give --environment too", "--against %s: held against it is nothing", c.flags.against)
+		return nil, advise("give --environment too", "--against %s: held against it is nothing", c.flags.against)
 	}
 	t, err := c.openTree(args)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	o, err := c.options()
 	if err != nil {
-		return err
+		return nil, err
 	}
 	o.AsWritten = true
 	want := c.load(t.fsys, t.paths, t.prefix, o)
 	if o.Environment, err = c.base(t, o); err != nil {
-		return err
+		return nil, err
 	}
 	have := c.load(t.fsys, t.paths, t.prefix, o)
 	problems := schema.SortProblems(slices.Concat(want.Problems, have.Problems))
 	c.problems(schema.Declared{Problems: problems})
 	if slices.ContainsFunc(problems, func(p schema.Problem) bool { return !p.Warning }) {
-		return exit(1)
+		return nil, exit(1)
 	}
 	refs, err := c.wanted(want)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	var reports []drift.Report
 	for _, ref := range refs {
@@ -58,16 +72,10 @@ func (c *cli) against(args []string) error {
 	}
 	for _, r := range reports {
 		if err := c.print(r); err != nil {
-			return err
+			return nil, err
 		}
 	}
-	if err := c.printAll(reports); err != nil {
-		return err
-	}
-	if c.flags.detailedExitCode && slices.ContainsFunc(reports, func(r drift.Report) bool { return r.Verdict == drift.Differs }) {
-		return exit(2)
-	}
-	return nil
+	return reports, c.printAll(reports)
 }
 
 // base is the name of the environment to compare with, where its topmost layer may have been given.

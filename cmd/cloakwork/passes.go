@@ -79,6 +79,7 @@ func held(d schema.Declared, refs []schema.RealmRef) bool {
 
 // problems prints what is wrong with the manifests.
 func (c *cli) problems(d schema.Declared) {
+	c.said = append(c.said, d.Problems...)
 	for _, p := range d.Problems {
 		what := "error"
 		if p.Warning {

@@ -13,6 +13,7 @@ import (
 
 	"github.com/cloakwork/cloakwork/drift"
 	"github.com/cloakwork/cloakwork/drift/status"
+	"github.com/cloakwork/cloakwork/schema"
 )
 
 // cli is one invocation of the program.
@@ -25,6 +26,7 @@ type cli struct {
 	paintErrs drift.Paint
 	log       *slog.Logger
 	flags     flags
+	said      []schema.Problem // those that were printed
 }
 
 // flags are the values of all flags; a verb reads those that it has.
@@ -90,7 +92,7 @@ func (c *cli) root() *cobra.Command {
 	f.StringVar(&c.flags.logFormat, "log-format", "text", "form of the log: text or json")
 	f.StringVar(&c.flags.logLevel, "log-level", "", "least level that is logged: debug, info, warn or error (default warn, run: info)")
 	f.BoolVar(&c.flags.noColor, "no-color", false, "no colours, also on a terminal")
-	root.AddCommand(c.validate(), c.plan(), c.apply(), c.drift(), c.explain(), c.run(), c.version(), c.docs())
+	root.AddCommand(c.validate(), c.plan(), c.apply(), c.drift(), c.explain(), c.run(), c.version(), c.action(), c.docs())
 	return root
 }
 

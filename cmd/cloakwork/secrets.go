@@ -19,6 +19,8 @@ import (
 type secrets struct {
 	mu     sync.Mutex
 	values []string // with their encoded forms, longest first
+
+	tell func(value string) // of each new one; may be nil
 }
 
 // shortest is how long a secret must be for its replacement to do more good than harm: "1" or "admin" stand everywhere.
@@ -31,6 +33,9 @@ func (s *secrets) add(values ...string) {
 		if len(v) < shortest {
 			continue
 		}
+		if s.tell != nil && !slices.Contains(s.values, v) {
+			s.tell(v)
+		}
 		for _, form := range forms(v) {
 			if !slices.Contains(s.values, form) {
 				s.values = append(s.values, form)
@@ -38,6 +43,13 @@ func (s *secrets) add(values ...string) {
 		}
 	}
 	slices.SortFunc(s.values, func(a, b string) int { return cmp.Or(len(b)-len(a), strings.Compare(a, b)) })
+}
+
+// known are the values so far.
+func (s *secrets) known() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.values)
 }
 
 // forms are the spellings in which a value may come back.

@@ -77,6 +77,7 @@ func (c *cli) reportValidity(all []schema.Declared) error {
 		maps.Copy(named, files(d))
 	}
 	problems = schema.SortProblems(problems)
+	c.said = problems
 	v.Files, v.Problems = len(named), drift.ProblemsJSON(problems)
 	bad := 0
 	for _, p := range problems {
