@@ -10,6 +10,10 @@ WITH := go run ./reconcile/keycloak/keycloaktest/with --
 # The version of Keycloak that make generate reads; its definitions go to schema/keycloak/MAJOR.MINOR.
 KEYCLOAK ?= 26.7.3
 
+# What make bench measures, and how often.
+SIZES ?= small,medium
+RUNS ?= 5
+
 # What a build says it is: a release's tag, or how far beyond it.
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
 
@@ -17,7 +21,7 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo deve
 BUILD := CGO_ENABLED=0 go build -trimpath -buildvcs=false -tags timetzdata -ldflags '-s -w -buildid= -X main.release=$(VERSION)'
 PLATFORMS := linux-amd64 linux-arm64 darwin-amd64 darwin-arm64
 
-.PHONY: help build dist test test-versions test-crash test-forge demo generate check deps
+.PHONY: bench help build dist test test-versions test-crash test-forge demo generate check deps
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -51,6 +55,9 @@ test-forge: deps ## run the tests on a real forge, which is built first (minutes
 demo: deps ## see a realm follow its repository, on a Keycloak of its own (FORGE=gitea, KEEP=1)
 	@echo 'building the demo; the first time this takes a minute or two'
 	@CGO_ENABLED=0 go build -trimpath -o bin/demo ./cmd/demo && exec bin/demo
+
+bench: deps build ## measure requests and times against floors of the same run (SIZES=small,medium,large RUNS=5 KEYCLOAK=26.7.3)
+	go run ./cmd/bench -sizes $(SIZES) -runs $(RUNS) -version $(KEYCLOAK)
 
 generate: deps ## write the definitions of a Keycloak version from its classes, and its defaults from a server (KEYCLOAK=26.7.3)
 	go run ./schema/generate -version $(KEYCLOAK)

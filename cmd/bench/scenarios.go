@@ -25,7 +25,6 @@ type bench struct {
 	runs   int
 	binary string
 	dir    string
-	made   int // realms
 }
 
 // scenario is something that the product is to do, again and again.
@@ -36,7 +35,6 @@ type scenario struct {
 	realm   func() string                     // makes ready, and names the realm
 	change  func(i int, realm map[string]any) // what the i-th manifest declares differently; nil for nothing
 	env     []string                          // another account
-	fails   bool                              // exit codes other than 0 are right: drift was found
 }
 
 func (b *bench) all() (rows []row, err error) {
