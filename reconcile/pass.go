@@ -347,8 +347,8 @@ func (w *work) todo(changes []drift.Change) []drift.Change {
 	return slices.DeleteFunc(slices.Clone(changes), func(c drift.Change) bool { return c.Outcome != "" || w.reported(c) })
 }
 
-// settle makes the changes and looks again: what still differs failed to converge. What a write has moved elsewhere is put
-// right once more: a new Kerberos federation switches on what stands for it in the browser flow.
+// settle makes the changes and looks again: what still differs failed to converge, unless one of our own writes moved it
+// after it was written, and it can be put right.
 func (w *work) settle(ctx context.Context, todo []drift.Change) error {
 	err := w.apply(ctx, todo)
 	w.note(todo)
@@ -356,9 +356,9 @@ func (w *work) settle(ctx context.Context, todo []drift.Change) error {
 		return err
 	}
 	left, err := w.again(ctx)
-	if err == nil && stirred(left, todo) {
-		err = w.apply(ctx, left)
-		w.report.Changes = append(w.report.Changes, left...)
+	if moved := stirred(left, todo); err == nil && len(moved) > 0 {
+		err = w.apply(ctx, moved)
+		w.report.Changes = append(w.report.Changes, moved...)
 		if err == nil {
 			left, err = w.again(ctx)
 		}
@@ -369,19 +369,15 @@ func (w *work) settle(ctx context.Context, todo []drift.Change) error {
 	return cmp.Or(w.unmoved(ctx), fmt.Errorf("failed to converge: %s", drift.SayChanges(left)))
 }
 
-// stirred tells whether all that is left differs in fields in which nothing differed when the changes were made out.
-func stirred(left, changes []drift.Change) bool {
-	for _, l := range left {
-		if l.Op != drift.Update {
-			return false
-		}
-		for _, c := range changes {
-			if c.Address == l.Address && (c.Op != drift.Update || slices.ContainsFunc(c.Fields(), func(path string) bool { return slices.Contains(l.Fields(), path) })) {
-				return false
-			}
-		}
+// stirred are the changes of flows that are left after components were written, which comes after the flows: a federation
+// with Kerberos switches auth-spnego on in all of them.
+func stirred(left, made []drift.Change) []drift.Change {
+	if !slices.ContainsFunc(made, func(c drift.Change) bool { return c.Address.Kind() == "components" }) {
+		return nil
 	}
-	return len(left) > 0
+	return slices.DeleteFunc(slices.Clone(left), func(c drift.Change) bool {
+		return c.Op != drift.Update || c.Address.Kind() != "authenticationFlows"
+	})
 }
 
 // apply makes the changes. What it is about to create it owns first, so that a crash leaves nothing behind that is nobody's.
