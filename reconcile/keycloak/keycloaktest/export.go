@@ -1,14 +1,16 @@
 package keycloaktest
 
 import (
+	"bytes"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strconv"
 	"testing"
+	"time"
 )
 
-// Export is what kc.sh export writes of a realm, users and secrets included. It runs beside the server, on its database,
-// and takes about 8 s.
+// Export is what kc.sh export writes of a realm, users and secrets included. It takes about 8 s.
 func (s *Server) Export(t testing.TB, realm string) []byte {
 	t.Helper()
 	home := filepath.Join(filepath.Dir(s.Log), "home")
@@ -16,13 +18,24 @@ func (s *Server) Export(t testing.TB, realm string) []byte {
 	if err != nil {
 		t.Fatal(err)
 	}
+	dir, built := t.TempDir(), filepath.Dir(library)
+	other := filepath.Join(dir, "home")
+	if err := makeHome(other, built); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Mkdir(filepath.Join(other, "data", "h2"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(other, database), s.database(t, filepath.Join(home, database)), 0o644); err != nil {
+		t.Fatal(err)
+	}
 	port, err := freePort()
 	if err != nil {
 		t.Fatal(err)
 	}
-	file := filepath.Join(t.TempDir(), "realm.json")
+	file := filepath.Join(dir, "realm.json")
 	// An export opens the port for management too, on every address unless it is told otherwise.
-	export := java(home, filepath.Dir(library), Options{}, "export", "--realm", realm, "--file", file)
+	export := java(other, built, Options{}, "export", "--realm", realm, "--file", file)
 	export.Env = append(export.Env, "KC_HTTP_MANAGEMENT_PORT="+strconv.Itoa(port), "KC_HTTP_HOST=127.0.0.1", "QUARKUS_MANAGEMENT_HOST=127.0.0.1")
 	if out, err := export.CombinedOutput(); err != nil {
 		t.Fatalf("export realm %s: %v\n%s", realm, err, out)
@@ -32,4 +45,27 @@ func (s *Server) Export(t testing.TB, realm string) []byte {
 		t.Fatal(err)
 	}
 	return text
+}
+
+var database = filepath.Join("data", "h2", "keycloakdb.mv.db")
+
+// database is the running server's database as a file, with all that was written until now. The file is a log: what is in it
+// isn't overwritten for 45 s, and changes come to it in their order, but up to a second late. So one more change is made, and waited
+// for.
+func (s *Server) database(t testing.TB, file string) []byte {
+	t.Helper()
+	admin, marker := s.Admin(t), "export-"+random()
+	admin.Create("/admin/realms/master/roles", map[string]any{"name": marker})
+	defer admin.Do(http.MethodDelete, "/admin/realms/master/roles/"+marker, nil)
+	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
+		content, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if bytes.Contains(content, []byte(marker)) {
+			return content
+		}
+	}
+	t.Fatalf("the server doesn't write to %s", file)
+	return nil
 }

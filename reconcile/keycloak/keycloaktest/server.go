@@ -140,11 +140,10 @@ func java(home, built string, o Options, verb string, more ...string) *exec.Cmd 
 		"-Djava.util.concurrent.ForkJoinPool.common.threadFactory=io.quarkus.bootstrap.forkjoin.QuarkusForkJoinWorkerThreadFactory",
 		"-Dpicocli.disable.closures=true",
 		"-Dkc.home.dir=" + home,
-		"-Dh2.bindAddress=127.0.0.1", // of the socket by which another process shares the database
 	}
 	args = append(args, o.JVM...)
 	args = append(args, "-cp", filepath.Join(built, "lib", "quarkus-run.jar"), "io.quarkus.bootstrap.runner.QuarkusEntryPoint",
-		verb, "--optimized", "--db-url=jdbc:h2:file:"+filepath.Join(home, "data", "h2", "keycloakdb")+";NON_KEYWORDS=VALUE;AUTO_SERVER=TRUE")
+		verb, "--optimized")
 	cmd := exec.Command("java", slices.Concat(args, more, o.Args)...)
 	cmd.Env = append(os.Environ(), o.Env...)
 	cmd.Dir = home
