@@ -159,7 +159,12 @@ func (w *world) portable(export []byte) map[string]any {
 			delete(c.(map[string]any), "defaultClientScopes")
 			delete(c.(map[string]any), "optionalClientScopes")
 		}
-		policies, _ := in(c.(map[string]any), "authorizationSettings")["policies"].([]any)
+		settings := in(c.(map[string]any), "authorizationSettings")
+		for _, list := range []string{"resources", "policies"} { // 26.4 gives each new client some of its own
+			objects, _ := settings[list].([]any)
+			settings[list] = slices.DeleteFunc(objects, func(o any) bool { return strings.HasPrefix(nameOf(o).(string), "Default ") })
+		}
+		policies, _ := settings["policies"].([]any)
 		slices.SortFunc(policies, func(a, b any) int { return strings.Compare(nameOf(a).(string), nameOf(b).(string)) })
 		for _, p := range policies { // the server keeps no order in what they name
 			config := in(p.(map[string]any), "config")

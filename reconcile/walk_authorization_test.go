@@ -79,14 +79,22 @@ func TestAuthorizationWalksItsStates(t *testing.T) {
 	}
 }
 
-// protects compares what want names of a client's authorization with what Keycloak says of it: its settings, with what
-// stands in them by name, and the lists in strings as lists, in order.
+// protects compares what want names of a client's authorization with what Keycloak says of it.
 func (w *world) protects(client, want string) {
 	w.t.Helper()
 	var wanted any
 	if err := json.Unmarshal([]byte(want), &wanted); err != nil {
 		w.t.Fatal(err)
 	}
+	if diff := cmp.Diff(wanted, only(w.authorization(client), wanted)); diff != "" {
+		w.t.Errorf("the authorization of %s (-want +got):\n%s", client, diff)
+	}
+}
+
+// authorization is what a client protects, as Keycloak's settings of it say: what stands in them by name, and the lists in
+// strings as lists, in order.
+func (w *world) authorization(client string) map[string]any {
+	w.t.Helper()
 	settings := w.admin.Get(w.below(client, "/authz/resource-server/settings")).(map[string]any)
 	for _, list := range []string{"scopes", "resources", "policies"} {
 		byName := map[string]any{}
@@ -117,9 +125,7 @@ func (w *world) protects(client, want string) {
 		}
 		settings[list] = byName
 	}
-	if diff := cmp.Diff(wanted, only(settings, wanted)); diff != "" {
-		w.t.Errorf("the authorization of %s (-want +got):\n%s", client, diff)
-	}
+	return settings
 }
 
 func inOrder(list []any) []any {
