@@ -21,6 +21,7 @@ type (
 		Objects  int           `json:"objects"`
 		Changes  []changeJSON  `json:"changes"`
 		Unseen   []unseenJSON  `json:"unseen"`
+		Blind    []string      `json:"blind,omitempty"`
 		Problems []problemJSON `json:"problems"`
 		Steps    []Step        `json:"steps,omitempty"`
 		Log      string        `json:"log,omitempty"`
@@ -84,7 +85,7 @@ type (
 func JSON(w io.Writer, reports []Report) error {
 	out := []reportJSON{}
 	for _, r := range reports {
-		j := reportJSON{r.Server, r.Realm, r.Deployment, r.Commit, r.Verdict, r.Says, r.Hint, r.Objects, []changeJSON{}, []unseenJSON{}, ProblemsJSON(r.Problems), r.Steps, r.Log, r.Notes, nil, r.Began, r.Ended}
+		j := reportJSON{r.Server, r.Realm, r.Deployment, r.Commit, r.Verdict, r.Says, r.Hint, r.Objects, []changeJSON{}, []unseenJSON{}, r.Blind, ProblemsJSON(r.Problems), r.Steps, r.Log, r.Notes, nil, r.Began, r.Ended}
 		for _, l := range r.Later {
 			j.Later = append(j.Later, laterJSON{l.Address, l.After.UTC()})
 		}

@@ -118,6 +118,7 @@ type Report struct {
 	Objects                           int    // how many are declared
 	Changes                           []Change
 	Unseen                            []Unseen // declared values that Keycloak doesn't show, but for those that Changes write
+	Blind                             []string // kinds of declared objects that the account can't see, and so weren't compared
 	Problems                          []schema.Problem
 	Steps                             []Step   // of a deployment: what lies ahead, the step under way first
 	Log                               string   // the last lines of a node that failed

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/cloakwork/cloakwork/drift"
 	"github.com/cloakwork/cloakwork/reconcile/keycloak"
@@ -22,9 +23,12 @@ func conclude(r *drift.Report, mode Mode, err error) {
 		return
 	case err == nil && mode == Drift && len(r.Changes) > 0: // all of it, whatever its cause
 		r.Verdict, r.Says = drift.Drifted, drift.SayDrift(r.Changes)
-		return
+		return // its notes say what wasn't looked at
 	case err == nil:
 		r.Verdict, r.Says = drift.Judge(r.Objects, r.Changes, r.Unseen)
+		if len(r.Blind) > 0 {
+			r.Says = drift.Sentence(r.Says + "; can't see " + strings.Join(r.Blind, " and "))
+		}
 		return
 	case errors.As(err, &newer):
 		r.Verdict = drift.Superseded

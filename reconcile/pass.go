@@ -189,7 +189,7 @@ func (w *work) tell() {
 func (w *work) observe(ctx context.Context) (err error) {
 	for looked := (*schema.Realm)(nil); looked != w.Want; { // what was last applied may need other reads than the manifests
 		looked = w.Want
-		w.realm = &realm.Realm{Client: w.Client, Name: w.Want.Ref.Realm, Kinds: w.Kinds, Complete: w.Want.Complete}
+		w.realm = &realm.Realm{Client: w.Client, Name: w.Want.Ref.Realm, Kinds: w.Kinds, Complete: w.Want.Complete, Partly: w.Mode == Drift}
 		if w.live, err = w.realm.Observe(ctx, w.asking(), w.Source); err != nil {
 			return err
 		}
@@ -197,11 +197,27 @@ func (w *work) observe(ctx context.Context) (err error) {
 			return err
 		}
 	}
+	w.leaveUnseen()
 	w.live = w.live.FindRetired(w.ledger.Owned, w.Want.State)
 	for _, name := range w.live.Unread {
 		w.Log.Warn("another source's ledger can't be read; what that source owns isn't known", "realm", w.Want.Ref, "attribute", name)
 	}
 	return nil
+}
+
+// leaveUnseen takes out of what is declared the kinds that the account can't see, and says so: they may be as declared or not.
+func (w *work) leaveUnseen() {
+	if len(w.live.Blind) == 0 {
+		return
+	}
+	seen := *w.Want
+	seen.State = maps.Clone(w.Want.State)
+	maps.DeleteFunc(seen.State, func(a schema.Address, _ schema.Object) bool { return !w.live.Sees(a) })
+	w.Want = &seen
+	for _, kind := range slices.Sorted(maps.Keys(w.live.Blind)) {
+		w.report.Blind = append(w.report.Blind, kind)
+		w.report.Notes = append(w.report.Notes, w.live.Blind[kind].Error()+"; they weren't compared")
+	}
 }
 
 // decide lists the changes, or says what forbids them.

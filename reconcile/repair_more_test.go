@@ -6,6 +6,8 @@ import (
 	"crypto/rsa"
 	"crypto/x509"
 	"encoding/pem"
+	"net/http"
+	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -174,6 +176,37 @@ func TestComponentsOfOneNameAreAProblemAndNotTouched(t *testing.T) {
 	w.settled(spec("  exclusive: [components]\n", "    components: {}\n"))
 	if twins := w.admin.Get(w.at("/components?name=twin")).([]any); len(twins) != 2 {
 		t.Errorf("%d of the two are left", len(twins))
+	}
+}
+
+// Keys that Keycloak made for itself, tokens that nobody can read back: they are as they were after a pass that takes every
+// stranger for drift.
+func TestWhatKeycloakMakesForItselfIsNobodysDeclaration(t *testing.T) {
+	w := newWorld(t)
+	w.settled(realm("    clients: [{clientId: c}]\n"))
+	w.admin.Edit(w.below("c", ""), func(c map[string]any) { // for which Keycloak makes a key of that sort when it is asked
+		c["attributes"].(map[string]any)["access.token.signed.response.alg"] = "ES512"
+		c["serviceAccountsEnabled"], c["secret"] = true, "a-secret"
+	})
+	if _, err := http.PostForm(w.url+"/realms/"+w.name+"/protocol/openid-connect/token", url.Values{"grant_type": {"client_credentials"}, "client_id": {"c"}, "client_secret": {"a-secret"}}); err != nil {
+		t.Fatal(err)
+	}
+	w.must("POST", w.at("/clients-initial-access"), map[string]any{"count": 3, "expiration": 600})
+	look := func() map[string]any {
+		kids := []string{}
+		for _, k := range w.admin.Get(w.at("/keys")).(map[string]any)["keys"].([]any) {
+			kids = append(kids, k.(map[string]any)["kid"].(string))
+		}
+		slices.Sort(kids)
+		return map[string]any{"keys": kids, "tokens": w.admin.Get(w.at("/clients-initial-access")), "fallback": len(w.admin.Get(w.at("/components?name=fallback-ES512")).([]any))}
+	}
+	before := look()
+	if before["fallback"] != 1 || len(before["tokens"].([]any)) != 1 {
+		t.Fatalf("there are %v", before)
+	}
+	w.settled(spec("  exclusive: [components, clients, users]\n  limits: {deletes: 1000}\n", "    clients: [{clientId: c}]\n    components: {}\n"))
+	if diff := cmp.Diff(before, look()); diff != "" {
+		t.Errorf("before and after (-want +got):\n%s", diff)
 	}
 }
 

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/cloakwork/cloakwork/drift"
 	"github.com/cloakwork/cloakwork/reconcile"
 	"github.com/cloakwork/cloakwork/reconcile/keycloak"
@@ -144,6 +146,39 @@ func TestAReadOnlyAccountPlansFindsDriftAndWritesNothing(t *testing.T) {
 	report, err = l.run(reconcile.Plan, strings.ReplaceAll(rights, "auditor", "reader"))
 	if got, want := ops(report), "update clients/portal name\nupdate groups/staff/realmRoles realmRoles\ncreate roles/reader\ndelete roles/auditor"; err != nil || got != want {
 		t.Errorf("plan lists %q, want %q (%v)", got, want, err)
+	}
+	for _, r := range keycloaktest.Writes(l.server.RequestsSince(t, mark, l.name)) {
+		t.Errorf("sent %s", r)
+	}
+}
+
+// All roles to view show no workflows, and on 26.4 and 26.5 no organizations.
+func TestDriftSaysWhatAReadOnlyAccountCanNotSeeAndLooksAtTheRest(t *testing.T) {
+	l := newLesser(t)
+	manifest := strings.Replace(rights, "    displayName: Acme\n", "    displayName: Acme\n    organizationsEnabled: true\n    organizations: [{alias: acme, name: Acme, groups: [{name: sales}]}]\n"+
+		"    workflows: [{name: w, enabled: true, \"on\": user-created, steps: [{uses: disable-user, after: 30d}]}]\n", 1)
+	l.settled(manifest)
+	l.become(views...)
+	mark := l.server.Mark(t)
+	report, err := l.run(reconcile.Drift, manifest)
+	if err != nil || report.Verdict != drift.InSync || !strings.HasSuffix(report.Says, " objects as declared; can't see organizations and workflows") || report.Objects != 8 {
+		t.Errorf("%d objects: %s: %q (%v)", report.Objects, report.Verdict, report.Says, err)
+	}
+	notes := []string{"missing role view-organizations: the account can't see the organizations, which versions without that role show to manage-realm; they weren't compared",
+		"missing role realm-admin: the account can't see the workflows; they weren't compared"}
+	if diff := cmp.Diff(notes, report.Notes); diff != "" {
+		t.Errorf("notes (-want +got):\n%s", diff)
+	}
+	l.become(append([]string{"view-organizations"}, views...)...)
+	l.admin.Edit(l.organization(""), func(o map[string]any) { o["name"] = "Evil" })
+	report, err = l.run(reconcile.Drift, manifest)
+	if got, want := report.Says, "1 drifted: organizations/acme (name)"; err != nil || got != want || !slices.Equal(report.Notes, notes[1:]) {
+		t.Errorf("says %q, want %q; %q (%v)", got, want, report.Notes, err)
+	}
+	for _, mode := range []reconcile.Mode{reconcile.Plan, reconcile.Apply} { // which need to know all
+		if report, err := l.run(mode, manifest); err == nil || report.Verdict != drift.Blocked || !strings.HasPrefix(report.Says, "missing role realm-admin: ") {
+			t.Errorf("mode %d: %s: %q (%v)", mode, report.Verdict, report.Says, err)
+		}
 	}
 	for _, r := range keycloaktest.Writes(l.server.RequestsSince(t, mark, l.name)) {
 		t.Errorf("sent %s", r)

@@ -119,3 +119,15 @@ func TestWorkflowsAmongTheComponentsAreLeftAlone(t *testing.T) {
 		t.Errorf("steps (-want +got):\n%s", diff)
 	}
 }
+
+func TestTheClientThatRemembersIsNobodysDeclaration(t *testing.T) {
+	fields := "clients: [{clientId: cloakwork, enabled: false, defaultClientScopes: []}, {clientId: portal}], roles: {client: {cloakwork: []}}"
+	d := Load(fstest.MapFS{"a.yaml": {Data: []byte("{realm: acme, " + fields + "}")}}, Options{Server: "eu"})
+	if got := d.Realms[RealmRef{"eu", "acme"}].State.Addresses(); len(d.Problems) > 0 || !slices.Equal(got, []Address{"realm", "clients/portal"}) {
+		t.Errorf("an export declares %q, with %q", got, d.Problems)
+	}
+	d = Load(fstest.MapFS{"a.yaml": {Data: []byte("{apiVersion: cloakwork.dev/v1alpha1, kind: Realm, metadata: {name: acme}, spec: {server: eu, realm: {" + fields + "}}}")}}, Options{})
+	if len(d.Problems) != 1 || d.Problems[0].What != "client cloakwork is where cloakwork remembers what it manages" {
+		t.Errorf("in a manifest: %q", d.Problems)
+	}
+}

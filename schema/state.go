@@ -26,6 +26,9 @@ const RealmAddress Address = "realm"
 // Settings stands for what surrounds a realm in its manifest, where a difference is named: spec#limits.deletes.
 const Settings Address = "spec"
 
+// LedgerClient is the clientId of the client in which we remember, within a realm, what is ours there. Nobody declares it.
+const LedgerClient = "cloakwork"
+
 // Join is the address of the object of one kind below parent, or of the list of them where no key is given. Below the
 // realm, addresses begin with the kind. Empty parts at the end of a key are left out: an object may lack them.
 func Join(parent Address, kind string, key ...string) Address {

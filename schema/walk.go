@@ -104,6 +104,12 @@ func (w *walker) object(f *form, n ast.Expr, parent Address, label string, o Ori
 			return
 		}
 		object.Address, object.Origin = Join(parent, f.kind.Name, key...), at
+		if object.Address == Join(RealmAddress, "clients", LedgerClient) { // an export of a realm that is managed has it
+			if !w.bare {
+				w.problem(at, "leave it out", "client %s is where cloakwork remembers what it manages", LedgerClient)
+			}
+			return
+		}
 		if name == "" && len(key) > 0 {
 			label += "[" + strings.Join(object.Address.Key(), ",") + "]"
 		}

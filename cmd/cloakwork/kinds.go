@@ -30,6 +30,10 @@ What a realm's manifest can declare, for Keycloak %s, in the order in which it i
   it leaves out.
 - A **secret** is never shown; one that is **write-only** comes back as asterisks, so that a change of it made by hand can't be seen.
 - A **set** is a list whose order doesn't count.
+- **Nobody's declaration** is what Keycloak makes for itself: the keys that it generates, and the providers that it made for them in a new
+  realm; initial-access and registration-access tokens, which no export holds; ids and times; and the client `+"`cloakwork`"+`, where we remember
+  what is ours. None of it is a stranger in any list, and exports may hold it: it is left out of what they declare.
+- Exports by `+"`kc.sh export`"+` are manifests as they are. Their ids resolve references within the file and nothing else.
 
 `, versions[len(versions)-1])
 	for _, row := range realm.Kinds() {

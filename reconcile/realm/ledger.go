@@ -21,7 +21,7 @@ import (
 // LedgerClient is the disabled client that remembers, in each realm, what is ours there. Client attributes merge on PUT
 // and take 200 kB, where a PUT of a realm replaces its attributes as a whole (26.7.3): an old copy of the realm, saved
 // from an open console page, would move our mark back.
-const LedgerClient = "cloakwork"
+const LedgerClient = schema.LedgerClient
 
 // An attribute's name may have 255 characters, a source's may have more: attributes are named by a hash.
 const ledgerPrefix = "cloakwork.ledger."

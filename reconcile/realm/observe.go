@@ -3,6 +3,7 @@ package realm
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/url"
 	"slices"
@@ -23,6 +24,8 @@ type Realm struct {
 	Kinds  map[string]schema.Kind // of the definitions that the realm is declared by
 
 	Complete map[schema.Address]bool // the lists that hold no others than are declared
+
+	Partly bool // a kind that no role to view shows to the account is left out, and Live says so; else it is an error
 }
 
 // Live is a realm as it is.
@@ -33,6 +36,7 @@ type Live struct {
 	Ledgers map[string]Ledger // by source
 	Unread  []string          // the attributes that hold ledgers of other sources which can't be read
 
+	Blind     map[string]*MissingRole // kinds that the account can't see
 	Ambiguous map[schema.Address]bool // names that the server has twice, so that nobody can tell which is meant
 
 	PolicyTypes []string                   // which the server has, where a type is declared that not every server has
@@ -51,7 +55,7 @@ const page = 100
 // Observe reads the realm, or what an account may see of it. What costs a request a collection is read as a whole; what
 // costs one an object, from one export or only where something declared, owned by the source or referred to asks for it.
 func (r *Realm) Observe(ctx context.Context, want *schema.Realm, source string) (Live, error) {
-	o := observation{Realm: r, want: want.State, source: source, live: Live{State: schema.State{}, Ledgers: map[string]Ledger{}, Ambiguous: map[schema.Address]bool{}}}
+	o := observation{Realm: r, want: want.State, source: source, live: Live{State: schema.State{}, Ledgers: map[string]Ledger{}, Ambiguous: map[schema.Address]bool{}, Blind: map[string]*MissingRole{}}}
 	if err := together(ctx, o.policyTypes(want.State)...); err != nil {
 		return Live{}, err
 	}
@@ -69,8 +73,8 @@ func (r *Realm) Observe(ctx context.Context, want *schema.Realm, source string) 
 	}
 	second := append(needed.reads("roles", o.clientRoles), o.defaultGroups)
 	for kind, read := range map[string]func(context.Context) error{"identityProviders": o.identityProviders,
-		"requiredActions": o.requiredActions, "components": o.components, "organizations": o.organizations(needed),
-		"workflows": o.workflows} {
+		"requiredActions": o.requiredActions, "components": o.components, "organizations": o.partly("organizations", o.organizations(needed)),
+		"workflows": o.partly("workflows", o.workflows)} {
 		if needed[kind] != nil {
 			second = append(second, read)
 		}
@@ -103,6 +107,28 @@ func together(ctx context.Context, reads ...func(context.Context) error) error {
 		group.Go(func() error { return read(ctx) })
 	}
 	return group.Wait()
+}
+
+// partly is a read of a kind that an account with all roles to view may not see: workflows show themselves to realm-admin
+// alone, and organizations of 26.4 and 26.5 to manage-realm.
+func (o *observation) partly(kind string, read func(context.Context) error) func(context.Context) error {
+	return func(ctx context.Context) error {
+		err := read(ctx)
+		var missing *MissingRole
+		if !o.Partly || !errors.As(err, &missing) {
+			return err
+		}
+		o.mu.Lock()
+		defer o.mu.Unlock()
+		o.live.Blind[kind] = missing
+		return nil
+	}
+}
+
+// Sees tells whether the account could see objects like the one at an address.
+func (l Live) Sees(a schema.Address) bool {
+	kind, _, _ := strings.Cut(string(a), "/")
+	return l.Blind[kind] == nil
 }
 
 // needed says of which objects the objects of a kind below them are read: kind → parents.

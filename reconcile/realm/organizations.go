@@ -20,7 +20,7 @@ func (o *observation) organizations(needed needed) func(context.Context) error {
 		if keycloak.IsNotFound(err) { // the realm has them not enabled
 			return nil
 		} else if keycloak.IsForbidden(err) {
-			return unseen("view-organizations", "the organizations")
+			return unseen("view-organizations", "the organizations, which versions without that role show to manage-realm")
 		} else if err != nil {
 			return err
 		}

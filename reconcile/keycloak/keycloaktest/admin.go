@@ -19,6 +19,7 @@ type Admin struct {
 	server *Server
 	account
 	token   string
+	session string // its id
 	expires time.Time
 }
 
@@ -149,12 +150,13 @@ func (a *Admin) signIn() {
 	defer response.Body.Close()
 	var answer struct {
 		AccessToken string `json:"access_token"`
+		Session     string `json:"session_state"`
 		Seconds     int    `json:"expires_in"`
 	}
 	if err := json.NewDecoder(response.Body).Decode(&answer); err != nil || answer.AccessToken == "" {
 		a.t.Fatalf("sign in: %s %v", response.Status, err)
 	}
-	a.token, a.expires = answer.AccessToken, time.Now().Add(time.Duration(answer.Seconds)*time.Second/2)
+	a.token, a.session, a.expires = answer.AccessToken, answer.Session, time.Now().Add(time.Duration(answer.Seconds)*time.Second/2)
 }
 
 // pages is a collection, read in pages of 100.

@@ -2,7 +2,6 @@ package keycloaktest
 
 import (
 	"bytes"
-	"net/http"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -50,19 +49,18 @@ func (s *Server) Export(t testing.TB, realm string) []byte {
 var database = filepath.Join("data", "h2", "keycloakdb.mv.db")
 
 // database is the running server's database as a file, with all that was written until now. The file is a log: what is in it
-// isn't overwritten for 45 s, and changes come to it in their order, but up to a second late. So one more change is made, and waited
-// for.
+// isn't overwritten for 45 s, and changes come to it in their order, but up to a second late. So somebody signs in, and their session,
+// which no export holds, is waited for.
 func (s *Server) database(t testing.TB, file string) []byte {
 	t.Helper()
-	admin, marker := s.Admin(t), "export-"+random()
-	admin.Create("/admin/realms/master/roles", map[string]any{"name": marker})
-	defer admin.Do(http.MethodDelete, "/admin/realms/master/roles/"+marker, nil)
+	admin := s.Admin(t)
+	admin.signIn()
 	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
 		content, err := os.ReadFile(file)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if bytes.Contains(content, []byte(marker)) {
+		if bytes.Contains(content, []byte(admin.session)) {
 			return content
 		}
 	}
