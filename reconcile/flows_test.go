@@ -110,7 +110,7 @@ var flowEdits = []handEdit{
 func (w *world) editExecution(flow, name string, fields map[string]any) {
 	w.t.Helper()
 	fields["id"] = w.executionIDs(flow)[name]
-	if status := w.admin.Do("PUT", w.at("/authentication/flows/"+flow+"/executions"), fields); status/100 != 2 {
+	if status := w.admin.Do("PUT", w.at("/authentication/flows/"+url.PathEscape(flow)+"/executions"), fields); status/100 != 2 {
 		w.t.Fatalf("edit %s: %d", name, status)
 	}
 }

@@ -52,8 +52,10 @@ func (w *world) component(name string) string {
 	return w.at("/components/" + list[0].(map[string]any)["id"].(string))
 }
 
-func (w *world) organization(below string) string {
-	list := w.admin.Get(w.at("/organizations?search=acme")).([]any)
+func (w *world) organization(below string) string { return w.organizationOf("acme", below) }
+
+func (w *world) organizationOf(name, below string) string {
+	list := w.admin.Get(w.at("/organizations?search=" + name)).([]any)
 	return w.at("/organizations/" + list[0].(map[string]any)["id"].(string) + below)
 }
 

@@ -56,10 +56,29 @@ func (a *Admin) dumpOrganizations(base string) []any {
 	for _, organization := range organizations {
 		organization := organization.(map[string]any)
 		path := base + "/organizations/" + organization["id"].(string)
-		organization["members"] = a.pages(path+"/members", "briefRepresentation=true")
+		members := a.pages(path+"/members", "briefRepresentation=true")
+		organization["members"] = members
+		if a.Do(http.MethodGet, path+"/groups", nil) == http.StatusOK { // before 26.7 there are none
+			organization["groups"] = a.dumpGroups(path+"/groups", path+"/groups")
+			for _, member := range members {
+				member := member.(map[string]any)
+				member["groups"] = a.pages(path+"/members/"+member["id"].(string)+"/groups", "briefRepresentation=true")
+			}
+		}
 		organization["identityProviders"] = a.Get(path + "/identity-providers")
 	}
 	return organizations
+}
+
+// dumpGroups are the groups of a list, with those below them; base is where each stands by its id.
+func (a *Admin) dumpGroups(list, base string) []any {
+	a.t.Helper()
+	groups := a.pages(list, "briefRepresentation=false")
+	for _, group := range groups {
+		group := group.(map[string]any)
+		group["subGroups"] = a.dumpGroups(base+"/"+group["id"].(string)+"/children", base)
+	}
+	return groups
 }
 
 // Portable is a dump without what differs between two realms that were made in the same way: identifiers become the
@@ -143,8 +162,12 @@ func canonical(field string, value any) any {
 	switch value := value.(type) {
 	case map[string]any:
 		out := maps.Clone(value)
+		_, guarded := value["policyEnforcementMode"] // what a client protects, in which nothing has an order
 		for key, inner := range value {
 			out[key] = canonical(key, inner)
+			if guarded {
+				out[key] = canonical("", inner)
+			}
 		}
 		return out
 	case []any:
@@ -156,6 +179,15 @@ func canonical(field string, value any) any {
 			slices.SortFunc(out, func(a, b any) int { return strings.Compare(sortKey(a), sortKey(b)) })
 		}
 		return out
+	case string: // a list in a string has no order either
+		var list []any
+		if strings.HasPrefix(value, "[") && json.Unmarshal([]byte(value), &list) == nil {
+			text, err := json.Marshal(canonical("", list))
+			if err != nil {
+				panic(err)
+			}
+			return string(text)
+		}
 	}
 	return value
 }
