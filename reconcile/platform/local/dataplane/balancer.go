@@ -10,6 +10,7 @@ import (
 	"net/http/httputil"
 	"net/netip"
 	"strconv"
+	"strings"
 	"sync/atomic"
 	"time"
 )
@@ -23,7 +24,8 @@ type balancer struct {
 	proxy   httputil.ReverseProxy
 	metrics *metrics
 	access  *slog.Logger
-	leaving atomic.Bool // another process has taken over: each answer is the last of its connection
+	rest    time.Duration // bodyRest, but in tests
+	leaving atomic.Bool   // another process has taken over: each answer is the last of its connection
 
 	connections atomic.Int64
 	closed      bell // rings when there is one less
@@ -39,7 +41,7 @@ type front struct {
 const bodyRest = time.Minute
 
 func newBalancer(base string, m *metrics, access, errs *slog.Logger) *balancer {
-	b := &balancer{pool: &pool{}, base: base, metrics: m, access: access}
+	b := &balancer{pool: &pool{}, base: base, metrics: m, access: access, rest: bodyRest}
 	b.front.Store(&front{})
 	b.proxy = httputil.ReverseProxy{
 		Rewrite:       rewrite,
@@ -90,6 +92,7 @@ func or[T comparable](v, instead T) T {
 type passage struct {
 	flight
 	client client
+	body   *patient
 	node   string // the last that it was given
 }
 
@@ -104,7 +107,7 @@ func (b *balancer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	ctx, cancel := context.WithCancel(context.WithValue(r.Context(), passageKey{}, p))
 	defer cancel()
 	p.cut = cancel
-	answer := &answering{ResponseWriter: w, control: http.NewResponseController(w)}
+	answer := &answering{ResponseWriter: w, control: http.NewResponseController(w), rest: b.rest}
 	zone := Admin
 	defer func() {
 		b.pool.leave(&p.flight)
@@ -127,7 +130,8 @@ func (b *balancer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	r = r.WithContext(ctx)
-	r.Body = &patient{ReadCloser: r.Body, control: answer.control, rest: bodyRest}
+	p.body = &patient{ReadCloser: r.Body, control: answer.control, rest: b.rest}
+	r.Body = p.body
 	b.proxy.ServeHTTP(answer, r)
 }
 
@@ -138,7 +142,14 @@ func refuse(w http.ResponseWriter, status int, why string) {
 }
 
 // rewrite makes what a node gets of what came: the path and query letter by letter, and our own word for who the client is.
+// Of other protocols only websockets pass: Keycloak speaks h2c with whoever asks, and what came after that would go through
+// no zone and to no log.
 func rewrite(r *httputil.ProxyRequest) {
+	if !strings.EqualFold(r.Out.Header.Get("Upgrade"), "websocket") {
+		r.Out.Header.Del("Upgrade")
+		r.Out.Header.Del("Connection")
+	}
+	r.Out.Header.Del("Http2-Settings")
 	r.Out.URL.RawQuery = r.In.URL.RawQuery
 	passageOf(r.In.Context()).client.tell(r.Out.Header)
 }
@@ -196,6 +207,9 @@ func (b *balancer) unanswered(w http.ResponseWriter, r *http.Request, err error)
 	case errors.Is(err, errFull), errors.Is(err, errLong):
 		w.Header().Set("Retry-After", "2")
 		refuse(w, http.StatusServiceUnavailable, "no node can take the request now")
+	case passageOf(r.Context()).body.late.Load():
+		w.Header().Set("Connection", "close")
+		refuse(w, http.StatusRequestTimeout, "the body doesn't come")
 	case r.Context().Err() != nil:
 		w.WriteHeader(statusGone)
 	default:
@@ -210,6 +224,7 @@ const statusGone = 499
 type answering struct {
 	http.ResponseWriter
 	control *http.ResponseController
+	rest    time.Duration
 	status  int
 	bytes   int64
 }
@@ -240,7 +255,7 @@ func (a *answering) FlushError() error {
 
 // hurry bounds one write. A deadline that stayed would end an answer that has nothing to say for a while.
 func (a *answering) hurry() (end func()) {
-	_ = a.control.SetWriteDeadline(time.Now().Add(bodyRest)) // where it can't be set there is nobody slow
+	_ = a.control.SetWriteDeadline(time.Now().Add(a.rest)) // where it can't be set there is nobody slow
 	return func() { _ = a.control.SetWriteDeadline(time.Time{}) }
 }
 

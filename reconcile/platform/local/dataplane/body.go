@@ -4,7 +4,9 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -14,20 +16,25 @@ type patient struct {
 	control *http.ResponseController
 	rest    time.Duration
 	mu      sync.Mutex
-	ended   bool // read to its end, or closed: deadlines are no longer ours to set
+	late    atomic.Bool // it came too slowly
+	ended   bool        // read to its end, or closed: deadlines are no longer ours to set
 }
 
 func (p *patient) Read(b []byte) (int, error) {
 	p.deadline(time.Now().Add(p.rest), false)
 	n, err := p.ReadCloser.Read(b)
-	if err != nil {
-		p.deadline(time.Time{}, true)
+	switch {
+	case errors.Is(err, io.EOF):
+		p.deadline(time.Time{}, true) // it would end the wait for the answer too
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		p.late.Store(true)
 	}
 	return n, err
 }
 
+// Close leaves a deadline, for the server reads what is left of a body.
 func (p *patient) Close() error {
-	p.deadline(time.Time{}, true)
+	p.deadline(time.Now().Add(p.rest), true)
 	return p.ReadCloser.Close()
 }
 

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net"
 	"net/http"
 	"os"
@@ -171,6 +172,39 @@ func (c *Client) Fence(ctx context.Context, epoch int64) (cut int, err error) {
 func (c *Client) Upgrade(ctx context.Context, epoch int64) error {
 	_, err := c.tell(ctx, "upgrade", Order{Epoch: epoch})
 	return err
+}
+
+// End returns when the data plane and its keeper are gone; requests that it had were answered. Nodes are left as they are,
+// and known again by the next Start. Where nothing runs, there is nothing to do.
+func (c *Client) End(ctx context.Context, epoch int64) error {
+	if _, err := c.tell(ctx, "end", Order{Epoch: epoch}); err != nil && !absent(err) {
+		return err
+	}
+	lock, err := os.Open(filepath.Join(c.Dir, "keeper.lock"))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer lock.Close()
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for { // the keeper is the last to go, and holds it
+		if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_SH|syscall.LOCK_NB); !errors.Is(err, syscall.EWOULDBLOCK) {
+			return err
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// absent tells that no data plane is there.
+func absent(err error) bool {
+	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ECONNREFUSED)
 }
 
 func (c *Client) tell(ctx context.Context, command string, o Order) (cut int, err error) {

@@ -167,9 +167,6 @@ func (p *Plane) doShut(_ context.Context, o Order) (cut int, err error) {
 
 // doUpgrade returns when a process of the declared binary serves in place of this one.
 func (p *Plane) doUpgrade(ctx context.Context, o Order) (int, error) {
-	if p.upgrade == nil {
-		return 0, invalid{errors.New("nobody keeps this data plane")}
-	}
 	err := p.command(o.Epoch, func(t *Told) error {
 		if t.Gated {
 			return invalid{errors.New("the gate is closed, and who waits at it would be lost: open it first")}
@@ -185,6 +182,14 @@ func (p *Plane) doUpgrade(ctx context.Context, o Order) (int, error) {
 	case <-ctx.Done():
 		return 0, ctx.Err()
 	}
+}
+
+// doEnd asks the keeper to have nobody serve any longer.
+func (p *Plane) doEnd(_ context.Context, o Order) (int, error) {
+	if err := p.command(o.Epoch, func(*Told) error { return nil }); err != nil {
+		return 0, err
+	}
+	return 0, p.end()
 }
 
 // rests tells whether nothing runs for a node, and nothing will before something is told.

@@ -55,6 +55,7 @@ var commands = map[string]func(*Plane, context.Context, Order) (cut int, err err
 	"shut":    (*Plane).doShut,
 	"fence":   (*Plane).doFence,
 	"upgrade": (*Plane).doUpgrade,
+	"end":     (*Plane).doEnd,
 }
 
 // control is the server of the unix socket.

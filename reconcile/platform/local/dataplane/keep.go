@@ -106,6 +106,8 @@ func (k *keeper) keep(ctx context.Context) error {
 				if err := k.revive(ctx); err != nil {
 					return err
 				}
+			case w.Say == end:
+				return k.end()
 			case w.Say == upgrade:
 				if err := k.replace(ctx); err != nil {
 					k.log.Error("upgrade", "error", err)
@@ -218,15 +220,16 @@ func (k *keeper) awaitRelease(ctx context.Context) error {
 
 // end ends the data plane, which lets requests end first. Nodes are left as they are.
 func (k *keeper) end() error {
+	err := k.dir.short(controlName, os.Remove) // nobody shall wait at it
 	if k.current.send(message{Say: end}) != nil {
-		return nil // it has ended
+		return err // it has ended
 	}
 	for w := range k.words {
 		if w.from == k.current && w.err != nil {
-			return nil
+			break
 		}
 	}
-	return nil
+	return err
 }
 
 // self is the program that runs, even if its file was replaced.
@@ -298,7 +301,7 @@ func (k *keeper) listenTo(l leash) {
 func reap() {
 	ended := make(chan os.Signal, 1)
 	signal.Notify(ended, syscall.SIGCHLD)
-	for range ended {
+	for ; ; <-ended { // some may have ended before we came
 		for {
 			pid, err := syscall.Wait4(-1, nil, syscall.WNOHANG, nil)
 			if pid <= 0 && !errors.Is(err, syscall.EINTR) {

@@ -34,7 +34,7 @@ const (
 	released word = "released" // that is so
 	upgrade  word = "upgrade"  // a plane asks for the next one
 	failed   word = "failed"   // there is none, and all is as before
-	end      word = "end"      // serve no longer, and nobody will
+	end      word = "end"      // serve no longer, and nobody will: either may say so
 	carry    word = "carry"    // go on with this connection
 )
 

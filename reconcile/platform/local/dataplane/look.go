@@ -79,7 +79,7 @@ func (p *pool) see(seen *Seen) {
 	seen.Waiting = p.waiting
 	for i := range seen.Nodes {
 		if n := p.find(seen.Nodes[i].Name); n != nil {
-			seen.Nodes[i].Ready, seen.Nodes[i].InFlight = n.ready, len(n.flying)
+			seen.Nodes[i].Ready, seen.Nodes[i].InFlight = n.ready && seen.Nodes[i].Alive, len(n.flying)
 		}
 	}
 }

@@ -29,7 +29,8 @@ type Plane struct {
 	metrics  *metrics
 	balancer *balancer
 	writer   *writer
-	upgrade  func() error // returns when a newer process serves; nil without a keeper
+	upgrade  func() error // returns when a newer process serves
+	end      func() error // asks for the end
 
 	mu     sync.Mutex
 	told   Told

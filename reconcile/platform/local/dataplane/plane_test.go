@@ -9,7 +9,6 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -72,8 +71,10 @@ func (r *region) start() *region {
 			r.t.Error(err)
 		}
 		keeper := r.keeper()
-		_ = syscall.Kill(keeper, syscall.SIGTERM)
-		eventually(r.t, "the data plane ends", func() bool { return gone(keeper) && gone(seen.PID) })
+		if err := r.End(ctx, seen.Told.Epoch); err != nil {
+			r.t.Errorf("end: %v", err)
+		}
+		eventually(r.t, "the data plane and its keeper are gone", func() bool { return gone(keeper) && gone(seen.PID) })
 		if r.t.Failed() {
 			for _, log := range []string{"keeper.log", "dataplane.log"} {
 				text, _ := os.ReadFile(filepath.Join(r.Dir, "log", log))
@@ -422,7 +423,7 @@ func TestAnOlderEpochIsRefusedAfterARestartToo(t *testing.T) {
 	for command, err := range map[string]error{
 		"settle": r.Settle(r.ctx, 6, Settings{Queue: 1}), "run": r.Run(r.ctx, 6, "paris-0", "r1"), "stop": r.Stop(r.ctx, 6, "paris-0", 0),
 		"remove": r.Remove(r.ctx, 6, "paris-0"), "drain": drained, "admit": r.Admit(r.ctx, 6, "paris-0"), "gate": gated, "open": r.Open(r.ctx, 6),
-		"route": routed, "hold": r.Hold(r.ctx, 6), "fence": fenced, "shut": shut, "upgrade": r.Upgrade(r.ctx, 6),
+		"route": routed, "hold": r.Hold(r.ctx, 6), "fence": fenced, "shut": shut, "upgrade": r.Upgrade(r.ctx, 6), "end": r.End(r.ctx, 6),
 	} {
 		if !errors.Is(err, platform.ErrOldEpoch) {
 			t.Errorf("%s: %v, want %v", command, err, platform.ErrOldEpoch)
@@ -460,84 +461,4 @@ func TestARollUnderLoadCostsNoRequest(t *testing.T) {
 	}
 	l.end(t)
 	l.none(t)
-}
-
-func TestCommandsNameNothingButNames(t *testing.T) {
-	r := newRegion(t, Config{}).start()
-	r.node("paris-0", "r1")
-	for _, o := range []Order{
-		{Node: "../../etc", Revision: "r1"}, {Node: "paris-0", Revision: "../r1"}, {Node: "paris-0", Revision: ".."}, {Node: "", Revision: "r1"},
-		{Node: "paris-0", Revision: ""}, {Node: "paris-0", Revision: "r9"}, {Node: "/bin/sh", Revision: "-c"}, {Node: "paris-0/../paris-0", Revision: "r1"},
-	} {
-		if err := r.Run(r.ctx, 1, o.Node, o.Revision); !errors.Is(err, ErrInvalid) {
-			t.Errorf("run %q %q: %v, want refused", o.Node, o.Revision, err)
-		}
-	}
-	answer, err := r.http.Post("http://dataplane/v1/run", "", strings.NewReader(`{"epoch": 1, "node": "paris-0", "revision": "r1", "argv": ["/bin/sh"]}`))
-	r.must(err)
-	answer.Body.Close()
-	if answer.StatusCode != http.StatusBadRequest {
-		t.Errorf("argv over the wire: %s", answer.Status)
-	}
-	if answer, err := r.http.Post("http://dataplane/v1/exec", "", strings.NewReader(`{}`)); err == nil {
-		if answer.Body.Close(); answer.StatusCode != http.StatusNotFound {
-			t.Errorf("exec: %s", answer.Status)
-		}
-	}
-	if seen := r.look(); len(seen.Nodes) != 0 || seen.Told.Epoch != 0 {
-		t.Errorf("something was done: %+v", seen)
-	}
-}
-
-func TestOnlyOurUserAndRootGetIn(t *testing.T) {
-	r := newRegion(t, Config{}).start()
-	for path, want := range map[string]os.FileMode{"": 0o700, "control.sock": 0o600, "keeper.lock": 0o600, "log/dataplane.log": 0o600, "log": 0o700} {
-		info, err := os.Stat(filepath.Join(r.Dir, path))
-		if r.must(err); info.Mode().Perm() != want {
-			t.Errorf("%q has mode %o, want %o", path, info.Mode().Perm(), want)
-		}
-	}
-	// Were the modes lost, the kernel still tells who knocks.
-	dir, err := os.MkdirTemp("", "knock")
-	r.must(err)
-	defer os.RemoveAll(dir)
-	r.must(os.Chmod(dir, 0o777))
-	l, err := net.Listen("unix", filepath.Join(dir, "sock"))
-	r.must(err)
-	defer l.Close()
-	r.must(os.Chmod(filepath.Join(dir, "sock"), 0o777))
-	go func() {
-		for {
-			conn, err := (ours{l}).Accept()
-			if err != nil {
-				return
-			}
-			_, _ = conn.Write([]byte("!"))
-			conn.Close()
-		}
-	}()
-	knock := func(credential *syscall.Credential) string {
-		binary, err := os.ReadFile("/proc/self/exe")
-		r.must(err)
-		copied := filepath.Join(dir, "knock") // where anybody may run it
-		if _, err := os.Stat(copied); err != nil {
-			r.must(os.WriteFile(copied, binary, 0o755))
-		}
-		cmd := exec.Command(copied, "knock", filepath.Join(dir, "sock"))
-		cmd.Dir = "/"
-		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: credential}
-		said, err := cmd.CombinedOutput()
-		if err != nil {
-			t.Errorf("%v: %s", err, said)
-		}
-		return strings.TrimSpace(string(said))
-	}
-	if got := knock(nil); got != "let in" {
-		t.Errorf("we ourselves: %s", got)
-	}
-	if os.Getuid() == 0 { // only root can be somebody else
-		if got := knock(&syscall.Credential{Uid: 65534, Gid: 65534}); got != "refused" {
-			t.Errorf("somebody else: %s", got)
-		}
-	}
 }

@@ -34,6 +34,9 @@ func (f folder) start(name string, c Command) (p Process, exit <-chan string, er
 	if c.Log != "" {
 		out = c.Log
 	}
+	if err := os.MkdirAll(filepath.Dir(out), 0o700); err != nil {
+		return p, nil, err
+	}
 	log, err := os.OpenFile(out, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
 	if err != nil {
 		return p, nil, err

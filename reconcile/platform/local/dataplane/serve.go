@@ -75,6 +75,7 @@ func (s *serving) serve(ctx context.Context) error {
 	before := make(chan struct{})
 	s.asked = make(chan string, 1)
 	s.upgrade = s.askForNext
+	s.end = func() error { return s.tether.Load().send(message{Say: end}) }
 	if err := s.begin(life, m.Cold, before); err != nil {
 		return err
 	}
