@@ -39,6 +39,9 @@ type Memory struct {
 	// Input tells whether the value that stands on the server may have come from $(…); nil where nobody wrote that down, and
 	// all may that was not declared before.
 	Input func(key schema.Address) bool
+	// Given are the elements that the server put by itself into a list that it uses up, of an object which this source was
+	// about to make when a pass ended early; nil where nobody asks.
+	Given func(key schema.Address) []any
 }
 
 // Renames are the renames that want declares of what stands in have under a former name, parents first.
@@ -356,14 +359,18 @@ func (c *comparison) dropped(w, h schema.Object) []Diff {
 }
 
 // toppedUp is a list that the server uses up: as it is, with what is declared and was never written there, and without
-// what was and is no longer declared.
+// what was and is no longer declared. What the server gave to a new object by itself goes too, where there is a declaration.
 func (c *comparison) toppedUp(a schema.Address, path string, want, have any) any {
-	declared, _ := want.([]any)
+	declared, isDeclared := want.([]any)
+	var given []any
+	if c.Given != nil && isDeclared {
+		given = c.Given(Key(a, path))
+	}
 	live, _ := have.([]any)
 	written := func(v any) bool { return c.ours(a, Element(path, v)) }
 	list := []any{}
 	for _, v := range live {
-		if slices.Contains(declared, v) || !written(v) {
+		if slices.Contains(declared, v) || !written(v) && !slices.Contains(given, v) {
 			list = append(list, v)
 		}
 	}

@@ -177,6 +177,13 @@ func (w *work) intent(todo []drift.Change) realm.Ledger {
 	for key := range w.ledger.Owned {
 		l.Owned[key], l.Owned[realm.Moved(key, renames)] = true, true
 	}
+	for _, c := range todo { // Keycloak fills such a list of what is new, and a crash may come before that is taken out again
+		for path, fact := range w.Facts[c.Address.Kind()] {
+			if _, declared := drift.Value(c.Want.Fields, path); c.Op == drift.Create && fact.Once && declared {
+				l.Owned[drift.Key(c.Address, path)] = true
+			}
+		}
+	}
 	for key := range w.ledger.Inputs {
 		l.Inputs[key], l.Inputs[realm.Moved(key, renames)] = true, true
 	}

@@ -4,6 +4,7 @@ import (
 	"reflect"
 
 	"github.com/cloakwork/cloakwork/drift"
+	"github.com/cloakwork/cloakwork/reconcile/realm"
 	"github.com/cloakwork/cloakwork/schema"
 )
 
@@ -12,7 +13,7 @@ import (
 
 // memory is what a comparison knows of the past, under the names that the renames give.
 func (w *work) memory(owned func(schema.Address) bool, renames []drift.Change) drift.Memory {
-	m := drift.Memory{Owned: owned, Input: w.input(renames)}
+	m := drift.Memory{Owned: owned, Input: w.input(renames), Given: w.given}
 	if remembered := w.remembered(renames); w.Mode == Drift {
 		m.Written = func(at schema.Address, v any) bool { // what can't be told is no drift
 			same, known := remembered(at, v)
@@ -22,6 +23,15 @@ func (w *work) memory(owned func(schema.Address) bool, renames []drift.Change) d
 		m.Written = func(at schema.Address, v any) bool { same, _ := remembered(at, v); return same }
 	}
 	return m
+}
+
+// given are the actions that Keycloak requires of everybody new, where the user may have been made by a pass that ended
+// before it took them out again.
+func (w *work) given(key schema.Address) []any {
+	if !w.ledger.Owned[key] {
+		return nil
+	}
+	return realm.OfEverybody(w.live.State)
 }
 
 // hides tells whether the value at a path is one that nobody can read back.

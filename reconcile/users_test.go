@@ -14,6 +14,7 @@ import (
 
 	"github.com/cloakwork/cloakwork/drift"
 	"github.com/cloakwork/cloakwork/reconcile"
+	"github.com/cloakwork/cloakwork/reconcile/keycloak/keycloaktest"
 	realms "github.com/cloakwork/cloakwork/reconcile/realm"
 )
 
@@ -161,5 +162,30 @@ func TestPasswordsAreSetOnce(t *testing.T) {
 	w.settled(strings.Replace(manifest, "lastName: Other", "lastName: Else", 1))
 	if !w.signsIn("ann", "her-own") {
 		t.Error("ann's password was set again")
+	}
+}
+
+// Everybody new has to do what the realm requires of all. A crash just before that is taken from a user who declares
+// something else leaves no trace, and what somebody requires of the user later stays.
+func TestACrashLeavesANewUserNoMoreToDoThanIsDeclared(t *testing.T) {
+	c := newCrashing(t)
+	c.commits = map[string]string{first: realm("    requiredActions: [{alias: CONFIGURE_TOTP, defaultAction: true}]\n    users: [{username: ann, requiredActions: [VERIFY_EMAIL]}]\n")}
+	made := c.heal(first)
+	c.must(http.MethodDelete, c.at(""), nil)
+	c.crash(first, (*keycloaktest.Proxy).CutBefore, made-1) // the last but the ledger's
+	todo := func() string {
+		return fmt.Sprint(c.admin.Get(c.at("/users/" + c.userID("ann"))).(map[string]any)["requiredActions"])
+	}
+	if got := todo(); !strings.Contains(got, "CONFIGURE_TOTP") {
+		t.Fatalf("the crash came too late: ann has to do %s", got)
+	}
+	c.heal(first)
+	if got := todo(); got != "[VERIFY_EMAIL]" {
+		t.Errorf("ann has to do %s", got)
+	}
+	with(ofUser("ann", ""), map[string]any{"requiredActions": []string{"UPDATE_PASSWORD"}})(c.world)
+	c.heal(first)
+	if got := todo(); got != "[UPDATE_PASSWORD]" {
+		t.Errorf("afterwards, ann has to do %s", got)
 	}
 }

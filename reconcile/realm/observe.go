@@ -170,8 +170,11 @@ func need(want *schema.Realm, owned map[schema.Address]bool) needed {
 		n.add(list)
 	}
 	for a := range owned {
-		if !strings.Contains(string(a), "#") {
+		object, path, isKey := strings.Cut(string(a), "#")
+		if !isKey {
 			n.add(a)
+		} else if schema.Address(object).Kind() == "users" && path == "requiredActions" { // see OfEverybody
+			n.add("requiredActions")
 		}
 	}
 	return n

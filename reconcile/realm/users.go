@@ -366,6 +366,17 @@ func (a *application) requireNoMore(ctx context.Context, user schema.Object) err
 	return a.writeUser(ctx, id, []drift.Diff{{Path: "requiredActions", At: []string{"requiredActions"}, Want: required}})
 }
 
+// OfEverybody are the aliases of the default actions, as far as they were read.
+func OfEverybody(live schema.State) []any {
+	var aliases []any
+	for a, o := range live {
+		if a.Kind() == "requiredActions" && o.Fields["enabled"] == true && o.Fields["defaultAction"] == true {
+			aliases = append(aliases, a.Name())
+		}
+	}
+	return aliases
+}
+
 // requiredOfEverybody are the aliases of the default actions, which are looked for once.
 func (a *application) requiredOfEverybody(ctx context.Context) ([]any, error) {
 	a.everybody.Lock()
