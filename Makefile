@@ -38,7 +38,7 @@ $(PLATFORMS:%=dist/cloakwork-%): dist/cloakwork-%:
 	GOOS=$(word 1,$(subst -, ,$*)) GOARCH=$(word 2,$(subst -, ,$*)) $(BUILD) -o $@ ./cmd/cloakwork
 
 test: deps ## run all tests on a real Keycloak, except those of test-forge and test-crash
-	packages=$$(go list ./... | grep -v /forgetest); $(WITH) go test -timeout 25m -skip '^TestEveryCrashOf(Flows|Authorization)' $$packages
+	packages=$$(go list ./... | grep -v /forgetest); $(WITH) go test -timeout 25m -skip '^TestEveryCrashOf(Flows|Authorization|Everything)' $$packages
 
 # Workflows took their present shape in 26.7, which is also when unknown keys of an authenticator's configuration became masked.
 test-versions: deps ## walk every kind through its states, and apply exports, on the newest 26.4, 26.5 and 26.7
@@ -46,8 +46,8 @@ test-versions: deps ## walk every kind through its states, and apply exports, on
 	CLOAKWORK_TEST_KEYCLOAK= $(WITH:--=-version 26.5.6 --) go test -timeout 20m ./reconcile -run 'Walk|Defaults|Export' -skip '/workflows|/configurations|/groups_of_organizations'
 	CLOAKWORK_TEST_KEYCLOAK= $(WITH:--=-version 26.7.3 --) go test -timeout 20m ./reconcile -run 'Walk|Defaults|Export'
 
-test-crash: deps ## kill a process before and after each of its writes of flows, and of what clients protect
-	$(WITH) go test -timeout 40m ./reconcile -run '^TestEveryCrashOf(Flows|Authorization)'
+test-crash: deps ## kill a process before and after each of its writes of flows, of what clients protect, and in a realm with everything (EVERY=5 takes every fifth of these)
+	EVERY=$(EVERY) $(WITH) go test -timeout 150m ./reconcile -run '^TestEveryCrashOf(Flows|Authorization|Everything)'
 
 test-forge: deps ## run the tests on a real forge, which is built first (minutes, the first time)
 	$(WITH) go test -timeout 30m ./drift/status/forgetest
@@ -67,7 +67,7 @@ check: deps ## gofmt, vet, staticcheck, and the race detector where goroutines a
 	@unformatted=$$(gofmt -l .); [ -z "$$unformatted" ] || { echo "not formatted by gofmt:"; echo "$$unformatted"; exit 1; } >&2
 	go vet ./...
 	go tool staticcheck ./...
-	CGO_ENABLED=1 $(WITH) go test -race -timeout 30m -skip '^TestEveryCrashOf(Flows|Authorization)' ./reconcile ./reconcile/git ./reconcile/keycloak/... ./reconcile/platform/local/dataplane
+	CGO_ENABLED=1 $(WITH) go test -race -timeout 30m -skip '^TestEveryCrashOf(Flows|Authorization|Everything)' ./reconcile ./reconcile/git ./reconcile/keycloak/... ./reconcile/platform/local/dataplane
 
 # Tools of the tests, as command:packages of Debian.
 TOOLS := javac:default-jdk-headless mvn:maven git:git sshd:openssh-server gcc:gcc,libc6-dev
