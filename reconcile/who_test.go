@@ -308,7 +308,7 @@ func TestDriftSaysWhoDidIt(t *testing.T) {
 				for _, d := range deeds {
 					want[schema.Address(d.at)] = d.by + " " + d.did
 					known := names != nil && d.did == "delete" && d.at != "clients/protected/scopes/read" // of that no pass sees an id
-					along := d.at == "clients/portal/protocolMappers/gone" // made together with its client: no event tells its id
+					along := d.at == "clients/portal/protocolMappers/gone"                                // made together with its client: no event tells its id
 					if d.detailed && (!details || along) && !known {
 						want[schema.Address(d.at)] = " "
 					}
