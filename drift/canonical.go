@@ -14,19 +14,26 @@ import (
 // canonical is a field's value in the form in which both sides are compared: what means the same is made the same here,
 // and nowhere else. The value itself is left alone.
 func canonical(fact schema.Fact, v any) any {
-	if fact.Empty && empty(v) {
-		return nil
+	if list, ok := v.([]any); ok && fact.Blank {
+		v = slices.DeleteFunc(slices.Clone(list), func(e any) bool { return e == nil || e == "" })
 	}
-	if s, ok := v.(string); ok {
-		v = typed(fact, s)
-	} else if fact.As == "bool" || fact.As == "int" {
-		v = typed(fact, scalar(v))
+	switch value := v.(type) {
+	case []any:
+	case string:
+		v = typed(fact, value)
+	default:
+		if fact.As == "bool" || fact.As == "int" {
+			v = typed(fact, scalar(v))
+		}
 	}
 	if list, ok := v.([]any); ok {
 		v = canonicalList(fact, list)
 	}
 	if s, ok := v.(string); ok && fact.Fold {
 		v = strings.ToLower(s)
+	}
+	if fact.Empty && empty(v) {
+		return nil
 	}
 	return v
 }
@@ -157,6 +164,9 @@ func completed(fact schema.Fact, want, have any) any {
 	}
 	return list
 }
+
+// Nothing tells whether a value of a field is as good as none.
+func Nothing(fact schema.Fact, v any) bool { return canonical(fact, v) == nil }
 
 func empty(v any) bool {
 	switch v := v.(type) {

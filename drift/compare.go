@@ -344,7 +344,7 @@ func (c *comparison) dropped(w, h schema.Object) []Diff {
 					diffs = append(diffs, Diff{Path: path, At: at, Want: left, Have: v, Cause: c.causeOfDiff(fact, w, path, v), Secret: c.wasSecret(w.Address, path)})
 				}
 			}
-			if open && !wanted && !fact.HasServer && c.ours(w.Address, path) {
+			if open && !wanted && !fact.HasServer && !Nothing(fact, v) && c.ours(w.Address, path) {
 				cause := c.causeOfDiff(schema.Fact{}, w, path, v)
 				if cause != FromBoth {
 					cause = FromCommit // it is ours, and no longer declared, whatever can be read of the past

@@ -13,8 +13,8 @@ func TestASecretThatAPublicClientWouldDropIsAProblem(t *testing.T) {
 	w := newWorld(t)
 	w.settled(realm("    clients: [{clientId: site, publicClient: true}, {clientId: api, publicClient: false, secret: one}]\n"))
 	for _, c := range []struct{ client, problem string }{
-		{"{clientId: new, protocol: openid-connect, secret: s}", "acme.yaml:8:57: clients/new is a public client, and so keeps no secret; declare publicClient: false, or no secret"},
-		{"{clientId: new, publicClient: true, secret: s}", "clients/new is a public client"},
+		{"{clientId: new, publicClient: true, secret: s}", "acme.yaml:8:51: clients/new is a public client, and so keeps no secret; declare publicClient: false, or no secret"},
+		{"{clientId: new, protocol: openid-connect, secret: s}", ""},
 		{"{clientId: site, secret: s}", "clients/site is a public client"},
 		{"{clientId: api, publicClient: true, secret: s}", "clients/api is a public client"},
 		{"{clientId: new, secret: s}", ""},

@@ -3,6 +3,7 @@ package reconcile
 import (
 	"fmt"
 	"maps"
+	"math"
 	"slices"
 	"strings"
 
@@ -91,9 +92,13 @@ func going(changes []drift.Change, mine schema.State) map[schema.Address]bool {
 	return all
 }
 
+// bound is the most that a limit allows. All of what is ours is no limit: strangers may have to change too.
 func bound(l schema.Limit, of int) int {
-	if !l.Percent {
+	switch {
+	case !l.Percent:
 		return l.Count
+	case l.Count >= 100:
+		return math.MaxInt
 	}
 	return max(least, of*l.Count/100)
 }

@@ -89,6 +89,25 @@ func (w *work) owned(a schema.Address) bool {
 	return w.ledger.Owned[a] || complete && !realm.IsLinks(a) && !realm.Registered(w.live.State, a)
 }
 
+// granted are an object's links without those that stand under keys of open maps which aren't ours.
+func (w *work) granted(links schema.Object, owned func(key schema.Address) bool) schema.Object {
+	var ours func(at []string, fields map[string]any) map[string]any
+	ours = func(at []string, fields map[string]any) map[string]any {
+		open, kept := w.Facts.Of(links.Address.Kind(), strings.Join(at, ".")).Map, map[string]any{}
+		for name, v := range fields {
+			at := append(slices.Clip(at), name)
+			if nested, ok := v.(map[string]any); ok {
+				kept[name] = ours(at, nested)
+			} else if !open || owned(drift.Key(links.Address, strings.Join(at, "."))) {
+				kept[name] = v
+			}
+		}
+		return kept
+	}
+	links.Fields = ours(nil, links.Fields)
+	return links
+}
+
 // others are the other sources that own something here.
 func (w *work) others() map[string]realm.Ledger {
 	others := map[string]realm.Ledger{}

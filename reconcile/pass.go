@@ -309,13 +309,19 @@ func (w *work) compare() []drift.Change {
 	changes := drift.Compare(w.Facts, s.base, w.memory(owned, s.renames), s.want, s.have)
 	w.report.Unseen = drift.FindUnseen(w.Facts, s.want, s.have, changes, w.remembered(s.renames))
 	for i, c := range changes {
+		if c.Op == drift.Delete && realm.IsLinks(c.Address) {
+			changes[i].Have = w.granted(c.Have, func(key schema.Address) bool { return s.ours[realm.Moved(key, s.renames)] })
+		}
 		if c.Op == drift.Delete && (w.ledger.Owned[c.Address] || s.ours[c.Address]) {
 			changes[i].Cause = drift.FromCommit // it is ours, and no longer declared, whatever can be read of the past
 		} else if c.Op == drift.Delete {
 			changes[i].Cause = drift.FromDrift // a stranger in a complete list
 		}
 	}
-	changes = slices.DeleteFunc(changes, func(c drift.Change) bool { return realm.ReadOnly(w.Want.Ref.Realm, c.Address) })
+	changes = slices.DeleteFunc(changes, func(c drift.Change) bool {
+		others := c.Op == drift.Delete && realm.IsLinks(c.Address) && len(realm.Targets(c.Have)) == 0
+		return others || realm.ReadOnly(w.Want.Ref.Realm, c.Address)
+	})
 	return w.retirements(s.want, changes)
 }
 

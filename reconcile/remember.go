@@ -48,11 +48,12 @@ func (w *work) kept() map[schema.Address]bool {
 			continue
 		}
 		_, declared := w.Want.State[o.Address]
-		if !isKey && w.owned(o.Address) {
+		others := realm.IsLinks(o.Address) && len(realm.Targets(w.granted(o, func(key schema.Address) bool { return w.ledger.Owned[key] }))) == 0
+		if !isKey && w.owned(o.Address) && !others {
 			kept[key] = true
 		}
 		v, there := drift.Value(o.Fields, path)
-		if isKey && (declared || w.owned(o.Address)) && there && v != nil && w.removable(o.Address.Kind(), path) {
+		if isKey && (declared || w.owned(o.Address)) && there && !drift.Nothing(w.Facts.Of(o.Address.Kind(), path), v) && w.removable(o.Address.Kind(), path) {
 			kept[key] = true
 		}
 	}

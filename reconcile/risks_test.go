@@ -108,6 +108,7 @@ func TestLimitsCountObjectsAndRisks(t *testing.T) {
 		{"a share", defaults, many(31, drift.Update), 100, "would change 31 of 100 objects, the limit is 30 (30%)"},
 		{"a share of few", defaults, many(5, drift.Update), 6, ""},
 		{"one more than the floor", defaults, many(6, drift.Update), 6, "would change 6 of 6 objects, the limit is 5 (30%)"},
+		{"all is no limit, for strangers may have to change too", schema.Limits{Deletes: defaults.Deletes, Changes: schema.Limit{Count: 100, Percent: true}}, many(20, drift.Update), 9, ""},
 		{"links count for their owner", defaults, []drift.Change{change(drift.Update, "roles/a"), change(drift.Update, "roles/a/composites")}, 1, ""},
 		{"none allowed", schema.Limits{Changes: schema.Limit{Count: 100, Percent: true}}, many(1, drift.Delete), 9, "would delete 1 of 9 objects, the limit is 0"},
 		{"own access", defaults, []drift.Change{change(drift.Update, "clients/us", drift.CutsOwnAccess)}, 9, `1 changes with the risk "cuts own access", the limit is 0`},

@@ -6,8 +6,10 @@ import (
 	"fmt"
 	"io/fs"
 	"path"
+	"slices"
 
 	"cuelang.org/go/cue"
+	"cuelang.org/go/cue/ast"
 )
 
 // defaults are what objects hold of which nothing but the key was given, as a server of the version made them: kind →
@@ -93,17 +95,21 @@ func (w *walker) variant(o *Object) string {
 	return kind
 }
 
-// last puts the fields that are null behind the others, whose values their defaults may hang on.
+// last puts the fields that are null, or hold some that may be, behind the others, whose values their defaults may hang on.
 func last(entries []entry) []entry {
-	var values, nulls []entry
+	var values, structs, nulls []entry
 	for _, e := range entries {
-		if null(e.value) {
+		_, holds := e.value.(*ast.StructLit)
+		switch {
+		case null(e.value):
 			nulls = append(nulls, e)
-		} else {
+		case holds:
+			structs = append(structs, e)
+		default:
 			values = append(values, e)
 		}
 	}
-	return append(values, nulls...)
+	return slices.Concat(values, structs, nulls)
 }
 
 // dotted are the names in a path that ends with a dot.

@@ -281,6 +281,8 @@ func (d *definitions) field(name string, v cue.Value) *field {
 			f.fact.Fold = true
 		case "secret":
 			f.fact.Secret = true
+		case "blank":
+			f.fact.Blank = true
 		case "writeonly":
 			f.fact.WriteOnly, f.fact.Secret = true, true
 		case "masked":

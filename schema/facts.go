@@ -25,6 +25,7 @@ type Fact struct {
 	Key       string // @key(name): a list of objects, matched by this field; what one of them leaves out stays as it is
 	As        string // @as(bool|int|csv|##|json|profile|steps|duration): a typed value in a string, or in each element of a list
 	Empty     bool   // @empty(equal): null, "", [], {} and absent are one
+	Blank     bool   // @blank(): a list in which the server keeps no ""
 	Fold      bool   // @fold(): the case of letters doesn't count
 	Secret    bool   // @secret(): never shown
 	WriteOnly bool   // @writeonly(): the server shows asterisks in its place; implies Secret

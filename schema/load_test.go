@@ -200,3 +200,16 @@ func TestLoadsRunBesideEachOther(t *testing.T) {
 	}
 	wait.Wait()
 }
+
+func TestNullIsTheDefaultOfTheClientsProtocolWhereverThatStands(t *testing.T) {
+	for _, fields := range []string{"protocol: saml, attributes: {saml.authnstatement: null}", "attributes: {saml.authnstatement: null}, protocol: saml"} {
+		d := Load(fstest.MapFS{"a.yaml": {Data: []byte("realm: acme\nclients: [{clientId: sp, " + fields + "}]\n")}}, Options{Server: "eu"})
+		for _, p := range d.Problems {
+			t.Error(p)
+		}
+		attributes, _ := d.Realms[RealmRef{"eu", "acme"}].State["clients/sp"].Fields["attributes"].(map[string]any)
+		if attributes["saml.authnstatement"] != "true" {
+			t.Errorf("%s: the attribute is %v", fields, attributes["saml.authnstatement"])
+		}
+	}
+}

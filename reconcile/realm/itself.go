@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/cloakwork/cloakwork/drift"
 	"github.com/cloakwork/cloakwork/reconcile/keycloak"
@@ -13,6 +14,13 @@ import (
 // Create makes the realm with its settings; Keycloak fills it with its own clients, scopes, roles and flows.
 func (r *Realm) Create(ctx context.Context, settings schema.Object) error {
 	body := without(withoutNulls(settings.Fields), bindings["realm"]...) // the flows are made afterwards
+	// A realm made with a part of a policy has nothing in place of the rest, and 26.7.3 answers 500 to every GET of it. The
+	// update that follows writes the policy over the default one.
+	for name := range body {
+		if strings.HasPrefix(name, "otpPolicy") || strings.HasPrefix(name, "webAuthnPolicy") {
+			delete(body, name)
+		}
+	}
 	body["realm"] = r.Name
 	if _, err := r.Client.Post(ctx, keycloak.Path("realms"), nil, body, nil); err != nil {
 		return unwritten("create-realm", fmt.Errorf("create realm %s: %w", r.Name, err))
@@ -49,6 +57,15 @@ func (a *application) updateRealm(ctx context.Context, c *drift.Change) error {
 			delete(body, "smtpServer") // with its asterisks: what a PUT leaves out stays
 		}
 		merge(body, settings, false)
+		for _, d := range settings {
+			name := d.At[len(d.At)-1]
+			if name == "realmReusableOtpCode" {
+				name = "otpPolicyCodeReusable"
+			}
+			if _, field := body[name]; field && d.At[0] == "attributes" && d.Want != nil {
+				body[name] = d.Want // it is a field of the realm, too, and that would win
+			}
+		}
 		if err := a.unmask(c.Address, body); err != nil {
 			return err
 		}

@@ -35,6 +35,13 @@ func (a *application) object(ctx context.Context, k Kind, c *drift.Change) error
 		for _, key := range append([]string{"id"}, a.Kinds[k.Name].Key...) {
 			body[key] = c.Have.Fields[key]
 		}
+		if origins, _ := c.Have.Fields["webOrigins"].([]any); k.Name == "clients" && len(origins) == 0 {
+			now, err := a.current(ctx, c.Address) // a PUT without origins makes some up where there are none
+			if err != nil {
+				return err
+			}
+			body["webOrigins"] = now["webOrigins"]
+		}
 		merge(body, c.Diffs, true)
 	} else {
 		var err error
@@ -146,6 +153,11 @@ func (a *application) create(ctx context.Context, k Kind, o schema.Object) error
 	body, err := a.withFlowIDs(ctx, withoutNulls(o.Fields))
 	if err != nil {
 		return err
+	}
+	if k.Name == "clients" && body["protocol"] == "openid-connect" {
+		// It is the protocol of a client that names none. One that names it, Keycloak makes public unless told otherwise, gives
+		// redirect URIs and origins below its root, and takes its attributes of backchannel logout for others.
+		delete(body, "protocol")
 	}
 	along := a.brought(o)
 	a.bring(body, along)
