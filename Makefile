@@ -21,7 +21,7 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo deve
 BUILD := CGO_ENABLED=0 go build -trimpath -buildvcs=false -tags timetzdata -ldflags '-s -w -buildid= -X main.release=$(VERSION)'
 PLATFORMS := linux-amd64 linux-arm64 darwin-amd64 darwin-arm64
 
-.PHONY: bench help build dist test test-versions test-crash test-forge demo generate check deps
+.PHONY: bench help build dist test test-random test-versions test-crash test-forge demo generate check deps
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -39,6 +39,9 @@ $(PLATFORMS:%=dist/cloakwork-%): dist/cloakwork-%:
 
 test: deps ## run all tests on a real Keycloak, except those of test-forge and test-crash
 	packages=$$(go list ./... | grep -v /forgetest); $(WITH) go test -timeout 25m -skip '^TestEveryCrashOf(Flows|Authorization|Everything)' $$packages
+
+test-random: deps ## try random realms: N=20 with new seeds, or the one of SEED=5; SHRINK=5m looks so long for the smallest that fails
+	$(WITH) go test -timeout 5h ./reconcile -run TestRandomRealms -args -trials $(or $(N),20) -seed $(or $(SEED),0) -shrink $(or $(SHRINK),5m)
 
 # Workflows took their present shape in 26.7, which is also when unknown keys of an authenticator's configuration became masked.
 test-versions: deps ## walk every kind through its states, and apply exports, on the newest 26.4, 26.5 and 26.7

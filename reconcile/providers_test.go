@@ -34,6 +34,7 @@ type property struct {
 	Name, Type   string
 	DefaultValue any
 	Options      []string
+	Required     bool
 }
 
 // offers are the providers of the server, by type, and those of protocol mappers, by protocol.
