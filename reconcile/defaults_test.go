@@ -26,12 +26,15 @@ var minimal = []struct{ kind, create, body, read string }{
 	{"groups", "/groups", `{"name":"minimal"}`, "/groups/ID"},
 	{"users", "/users", `{"username":"minimal"}`, "/users/ID"},
 	{"identityProviders", "/identity-provider/instances", `{"alias":"minimal","providerId":"oidc","config":{"authorizationUrl":"https://a.example","tokenUrl":"https://t.example","clientId":"c"}}`, "/identity-provider/instances/ID"},
+	{"organizations", "/organizations", `{"name":"minimal","alias":"minimal","domains":[{"name":"minimal.example"}]}`, "/organizations/ID"},
+	{"authenticationFlows", "/authentication/flows", `{"alias":"minimal","providerId":"basic-flow","topLevel":true}`, "/authentication/flows/ID"},
+	{"workflows", "/workflows", `{"name":"minimal","steps":[{"uses":"disable-user","after":"30d"}]}`, "/workflows/ID"}, // where there are any
 }
 
 // given are the fields of minimal objects that aren't defaults: what names them, what was sent, what is another each time.
 var given = strings.Fields("id realm internalId clientId alias providerId name containerId path access secret protocolMappers " +
 	"defaultClientScopes optionalClientScopes subGroups subGroupCount realmRoles clientRoles types config " +
-	"_id owner policies resources scopes authorizationSchema createdTimestamp disableableCredentialTypes totp defaultRole requiredCredentials clientRole composite localizationTexts")
+	"_id owner builtIn authenticationExecutions policies resources scopes authorizationSchema createdTimestamp disableableCredentialTypes totp defaultRole requiredCredentials clientRole composite localizationTexts")
 
 // The table that null and comparing rest on is what a server makes of objects of which nothing is given. With -update it
 // is written; that is how a version gets its table.
@@ -39,7 +42,11 @@ func TestDefaultsAreThoseOfTheServer(t *testing.T) {
 	w := newWorld(t)
 	w.admin.Create("/admin/realms", map[string]any{"realm": w.name})
 	table := map[string]any{"realm": plain(w.admin.Get(w.at("")), nil)}
+	w.admin.Edit(w.at(""), func(r map[string]any) { r["organizationsEnabled"] = true })
 	for _, m := range minimal {
+		if m.kind == "workflows" && w.admin.Do("GET", w.at(m.create), nil) == 404 {
+			continue
+		}
 		var body map[string]any
 		if err := json.Unmarshal([]byte(m.body), &body); err != nil {
 			t.Fatal(err)
@@ -60,7 +67,9 @@ func TestDefaultsAreThoseOfTheServer(t *testing.T) {
 		}
 		table[kind] = plain(w.admin.Get(server+path+"/search?name=minimal"), body)
 	}
-	for _, kind := range []string{"protocolMappers", "identityProviderMappers", "federatedIdentities"} {
+	w.must("PUT", w.at("/client-policies/policies"), map[string]any{"policies": []any{map[string]any{"name": "minimal"}}})
+	table["clientPolicies"] = plain(w.admin.Get(w.at("/client-policies/policies")).(map[string]any)["policies"].([]any)[0], nil)
+	for _, kind := range []string{"protocolMappers", "identityProviderMappers", "federatedIdentities", "components", "authenticatorConfig", "requiredActions", "clientProfiles"} {
 		table[kind] = map[string]any{}
 	}
 

@@ -44,6 +44,7 @@ var walks = map[string][]step{
 		{"    clients: [{clientId: c, name: \"\", description: \"\", redirectUris: [], webOrigins: [], enabled: false}]\n", "/clients/{client:c}", `{"name":"","redirectUris":[],"enabled":false}`},
 		{"    clients: [{clientId: c, publicClient: true, directAccessGrantsEnabled: true, implicitFlowEnabled: true, fullScopeAllowed: false, consentRequired: true}]\n", "/clients/{client:c}",
 			`{"publicClient":true,"directAccessGrantsEnabled":true,"implicitFlowEnabled":true,"fullScopeAllowed":false,"consentRequired":true,"secret":null}`},
+		{"    clients: [{clientId: c, publicClient: true, name: N}]\n", "/clients/{client:c}", `{"name":"N","frontchannelLogout":false}`},
 		{"    clients: [{clientId: c, publicClient: false, secret: $(env:SECRET), serviceAccountsEnabled: true}]\n", "/clients/{client:c}", `{"secret":"a-secret","serviceAccountsEnabled":true}`},
 		{"    clients: [{clientId: c, serviceAccountsEnabled: true, attributes: {post.logout.redirect.uris: \"https://a.example/*##https://b.example/*\", access.token.lifespan: 60, use.refresh.tokens: false, free: x}}]\n", "/clients/{client:c}",
 			`{"attributes":{"post.logout.redirect.uris":"https://a.example/*##https://b.example/*","access.token.lifespan":"60","use.refresh.tokens":"false","free":"x"}}`},

@@ -29,7 +29,7 @@ func (w *walker) check(f *form, values map[string]any, label string) {
 				at = prefix(at) + p
 			}
 		}
-		if told[at] {
+		if told[at] || w.passed[at] {
 			continue
 		}
 		told[at] = true

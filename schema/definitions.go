@@ -59,7 +59,7 @@ var compiled sync.Map // version → func() (*definitions, error)
 func define(version string) (*definitions, error) {
 	known := Versions()
 	wanted := known[len(known)-1]
-	if version != "" {
+	if version != "" && !Newer(version) {
 		wanted = minor(version)
 	}
 	if !slices.Contains(known, wanted) {

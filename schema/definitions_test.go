@@ -97,6 +97,43 @@ func TestFieldsOfNewerVersionsAreProblemsThatNameThem(t *testing.T) {
 	}
 }
 
+// A server newer than all definitions may know what they don't.
+func TestFieldsThatNobodyKnowsYetPassToANewerServerWithAWarning(t *testing.T) {
+	manifest := "apiVersion: cloakwork.dev/v1alpha1\nkind: Realm\nmetadata: {name: acme}\nspec:\n  server: eu\n  realm:\n    displayNames: {de: Acme}\n" +
+		"    clients: [{clientId: portal, moods: [a, {b: 5}], attributes: {free: x}}]\n    authenticationFlows: [{alias: f, authenticationExecutions: [{authenticator: a, requirement: REQUIRED, patience: 3}]}]\n"
+	tree := fstest.MapFS{"acme.yaml": {Data: []byte(manifest)}}
+	warnings := "[acme.yaml:7:5: warning: displayNames isn't known up to Keycloak 26.7; Keycloak 26.8.1 is asked to take it as it is; did you mean displayName? " +
+		"acme.yaml:8:34: warning: clients[portal].moods isn't known up to Keycloak 26.7; Keycloak 26.8.1 is asked to take it as it is " +
+		"acme.yaml:9:107: warning: authenticationFlows[f].authenticationExecutions[0].patience isn't known up to Keycloak 26.7; Keycloak 26.8.1 is asked to take it as it is]"
+	asked := 0
+	says := func(version string) func() string { return func() string { asked++; return version } }
+	for name, o := range map[string]Options{"told": {Version: "26.8.1"}, "asked": {ServerVersion: says("26.8.1")}} {
+		d := Load(tree, o)
+		if got := fmt.Sprint(d.Problems); got != warnings {
+			t.Errorf("%s: says %s, want %s", name, got, warnings)
+		}
+		r := d.Realms[RealmRef{"eu", "acme"}]
+		if got, want := shownJSON(t, r.State["clients/portal"].Fields["moods"]), `["a",{"b":5}]`; got != want {
+			t.Errorf("%s: declared is %s, want %s", name, got, want)
+		}
+		if got := UnknownTo("26.8.1", r); len(got) > 0 {
+			t.Errorf("%s: the server doesn't know %q", name, got)
+		}
+		if got := UnknownTo("26.7.3", r); len(got) != 2 {
+			t.Errorf("%s: an older server is asked for %q", name, got)
+		}
+	}
+	for _, o := range []Options{{}, {Version: "26.7.9"}, {ServerVersion: says("26.7.9")}, {ServerVersion: says("")}} {
+		if d := Load(tree, o); len(Blocking(d.Problems, RealmRef{"eu", "acme"})) != 3 {
+			t.Errorf("with %+v: %q", o, d.Problems)
+		}
+	}
+	asked = 0
+	if Load(fstest.MapFS{"acme.yaml": {Data: []byte(acme)}}, Options{ServerVersion: says("26.8.1")}); asked > 0 {
+		t.Error("a server is asked although all is known")
+	}
+}
+
 // A field that is only written by hand is one that the server refuses, or never shows.
 func TestWhatIsWrittenByHandIsKnownToKeycloak(t *testing.T) {
 	for _, version := range Versions() {

@@ -12,7 +12,7 @@ import (
 type Options struct {
 	Paths     []string                         // only these files and folders; none: everything
 	Server    string                           // where realms go that name no server themselves
-	Version   string                           // of Keycloak, 26.7 or 26.7.3; "" is the newest that there are definitions for
+	Version   string                           // of Keycloak, 26.7 or 26.7.3; "" is the newest that there are definitions for, as is any newer one
 	Env       func(name string) (string, bool) // what $(env:NAME) stands for; nil: no variable is defined
 	Allow     []string                         // patterns of the variables that may be substituted; nil: all but the forbidden
 	Secrets   fs.FS                            // where $(file:path) is looked for, besides the tree itself; may be nil
@@ -20,7 +20,11 @@ type Options struct {
 
 	Environment string // whose layers are read; "" where the tree declares none
 	AgeKeys     string // the age identities that decrypt files of sops, as age keeps them in a file
-	AsWritten   bool   // nothing is substituted or decrypted: such a value is its reference, and what is encrypted is all one
+	// ServerVersion is asked where no Version is given and a field isn't known: a server newer than all definitions may know it.
+	// It says "" where that can't be told; nil asks nobody.
+	ServerVersion func() string
+
+	AsWritten bool // nothing is substituted or decrypted: such a value is its reference, and what is encrypted is all one
 }
 
 // Load reads every manifest of a tree. It returns what could be read, and all that is wrong with the rest: a realm may be

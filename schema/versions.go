@@ -46,6 +46,24 @@ func (d *definitions) since(form, field string) string {
 	return ""
 }
 
+// Newer tells whether a version of Keycloak is newer than all that there are definitions for: it may know more.
+func Newer(version string) bool {
+	known := Versions()
+	return version != "" && compareVersions(minor(version), known[len(known)-1]) > 0
+}
+
+// newer is the version of the server, where it is newer than all definitions; "" where it isn't, or nobody can tell.
+func (l *loader) newer() string {
+	version := l.options.Version
+	if version == "" && l.options.ServerVersion != nil {
+		version = l.options.ServerVersion()
+	}
+	if !Newer(version) {
+		return ""
+	}
+	return version
+}
+
 // UnknownTo are the declared objects and fields that a version of Keycloak, 26.4.5, doesn't know: it would refuse a
 // request that holds them. A version newer than all definitions, or "", is taken to know everything.
 func UnknownTo(version string, r *Realm) []Problem {

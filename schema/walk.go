@@ -27,6 +27,7 @@ type walker struct {
 	origins map[string]Origin            // of the settings
 	said    map[string]bool              // the problems, by place and text without label; what was said to be unmanaged
 	places  map[string]place             // of the values of the object being read, by label
+	passed  map[string]bool              // the labels of fields that are left to a newer server
 	labels  map[Address]string           // of the objects read
 	lists   []*field                     // flat lists that were declared
 	holder  string                       // the field by which the objects of the flat list being read name what they belong to
@@ -44,7 +45,7 @@ type place struct {
 }
 
 func (l *loader) walker(doc document, ref RealmRef, bare bool) *walker {
-	return &walker{loader: l, document: doc, realm: &ref, bare: bare, origins: map[string]Origin{}, said: map[string]bool{}, places: map[string]place{}, labels: map[Address]string{}}
+	return &walker{loader: l, document: doc, realm: &ref, bare: bare, origins: map[string]Origin{}, said: map[string]bool{}, places: map[string]place{}, passed: map[string]bool{}, labels: map[Address]string{}}
 }
 
 // problem says what is wrong with the value that the first argument names. What stands behind an anchor is read once for
@@ -273,7 +274,7 @@ func (w *walker) fields(o *Object, f *form, entries []entry, values, checked map
 		case strings.HasPrefix(e.name, "$") && f.rest == nil:
 			w.problem(e.origin, "", "%s has no place here", name)
 		case known == nil:
-			w.unknown(f, e, path, label)
+			w.unknown(o, f, e, values, path, label)
 		case known.computed && strings.HasSuffix(providerID(o), known.made), w.inEnvelope && path+e.name == "spec.realm": // the realm itself is read by root
 		case path == "" && f.kind != nil && f.kind.Fold && slices.Contains(f.kind.Key, e.name): // key has read it
 		case null(e.value):
@@ -339,8 +340,8 @@ func (w *walker) directive(o *Object, f *form, e entry, label string) {
 	}
 }
 
-// unknown says that a field isn't one.
-func (w *walker) unknown(f *form, e entry, path, label string) {
+// unknown says that a field isn't one, unless the server is newer than all definitions: then it has the last word.
+func (w *walker) unknown(o *Object, f *form, e entry, values map[string]any, path, label string) {
 	var names []string
 	for name, known := range f.fields {
 		if !known.computed {
@@ -352,6 +353,14 @@ func (w *walker) unknown(f *form, e entry, path, label string) {
 		if _, ok := w.definitions.forms["#RealmRepresentation"].fields[e.name]; ok {
 			hint = "write it below spec.realm"
 		}
+	}
+	if newer := w.newer(); newer != "" && !w.inEnvelope && !strings.HasPrefix(e.name, "$") {
+		if v, ok := w.value(o, &field{name: e.name, form: &anything}, e.value, path+e.name, label+e.name, w.document.at(e.value, e.origin)); ok {
+			values[e.name], o.Origins[path+e.name] = v, e.origin
+			w.passed[label+e.name] = true
+			w.warn(e.origin, hint, "%s isn't known up to Keycloak %s; Keycloak %s is asked to take it as it is", label+e.name, w.definitions.version, newer)
+		}
+		return
 	}
 	if newer := w.definitions.since(f.value.Path().String(), e.name); newer != "" {
 		w.problem(e.origin, "Keycloak "+newer+" does; leave it out until the server is upgraded", "%s: Keycloak %s doesn't know it", label+e.name, w.definitions.version)

@@ -135,6 +135,7 @@ func (c *cli) poll(ctx context.Context) (p *reconcile.Poll, invalid func() error
 	if options.Allow == nil {
 		options.Allow = []string{} // a controller substitutes only what it is told to
 	}
+	options.ServerVersion = c.serverVersion()
 	key, err := c.fingerprintKey()
 	if err != nil {
 		return nil, nil, err

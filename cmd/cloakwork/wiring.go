@@ -7,6 +7,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/cloakwork/cloakwork/reconcile"
 	"github.com/cloakwork/cloakwork/reconcile/keycloak"
@@ -34,6 +35,7 @@ func (c *cli) configuration(args []string) (*configuration, error) {
 	if err != nil {
 		return nil, err
 	}
+	o.ServerVersion = c.serverVersion()
 	conf := &configuration{tree: t, identity: id, options: o, declared: c.load(t.fsys, t.paths, t.prefix, o)}
 	c.log.Debug("manifests", "source", id.source, "commit", id.commit, "realms", len(conf.declared.Realms), "problems", len(conf.declared.Problems))
 	return conf, nil
@@ -167,6 +169,27 @@ func (c *cli) secret(flag, file string, variables ...string) (string, error) {
 		}
 	}
 	return "", nil
+}
+
+// serverVersion asks the server for its version, once it has told; "" where it doesn't tell this account, or can't be reached.
+func (c *cli) serverVersion() func() string {
+	known := ""
+	return func() string {
+		if known != "" {
+			return known
+		}
+		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		defer cancel()
+		client, err := c.client()
+		if err != nil {
+			return "" // whoever signs in will say so
+		}
+		defer client.Close()
+		if known, err = client.Version(ctx); err != nil {
+			c.log.Debug("the server doesn't tell its version", "error", err)
+		}
+		return known
+	}
 }
 
 // account is whom a client signs in as.

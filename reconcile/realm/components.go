@@ -74,7 +74,7 @@ func componentBody(body map[string]any, diffs []drift.Diff) map[string]any {
 		config = map[string]any{}
 	}
 	for _, d := range diffs {
-		if list, isList := d.Want.([]any); len(d.At) == 2 && (d.Unset || isList && len(list) == 0) {
+		if list, isList := d.Want.([]any); len(d.At) == 2 && (d.Want == nil || isList && len(list) == 0) {
 			config[d.At[1]] = []any{""}
 		}
 	}

@@ -42,6 +42,9 @@ func (a *application) object(ctx context.Context, k Kind, c *drift.Change) error
 			}
 			body["webOrigins"] = now["webOrigins"]
 		}
+		if k.Name == "clients" { // of a public client 26.4 and 26.5 take it for true where it is left out
+			body["frontchannelLogout"] = c.Have.Fields["frontchannelLogout"]
+		}
 		merge(body, c.Diffs, true)
 	} else {
 		var err error

@@ -21,7 +21,7 @@ func (a *Admin) Dump(realm string) map[string]any {
 		"requiredCreds": a.Get(base + "/authentication/required-actions"),
 		"users":         a.dumpUsers(base),
 		"organizations": a.dumpOrganizations(base),
-		"workflows":     a.Get(base + "/workflows"),
+		"workflows":     a.dumpWorkflows(base),
 	}
 	return canonical("", dump).(map[string]any)
 }
@@ -44,6 +44,15 @@ func (a *Admin) dumpUsers(base string) []any {
 		user["federatedIdentities"] = a.Get(path + "/federated-identity")
 	}
 	return users
+}
+
+// dumpWorkflows are none where the server has them not enabled.
+func (a *Admin) dumpWorkflows(base string) any {
+	a.t.Helper()
+	if a.Do(http.MethodGet, base+"/workflows", nil) == http.StatusNotFound {
+		return nil
+	}
+	return a.Get(base + "/workflows")
 }
 
 // dumpOrganizations are none where the realm doesn't have them enabled, which the server answers with 404.
