@@ -116,24 +116,17 @@ func TestRequestsOfARealmOfMediumSize(t *testing.T) {
 	}
 	s.expect("one attribute changed", requests, 2*unchanged+4, 3)
 
+	admin := s.config
 	s.reader()
 	_, requests = s.pass(reconcile.Drift, plain)
 	s.expect("read-only", requests, medium.clients+40, 0)
-}
+	s.config = admin
 
-func TestRequestsOfARealmOfMediumSizeWithItsUsers(t *testing.T) {
-	t.Parallel()
-	s := &sized{t: t, server: keycloaktest.For(t), name: keycloaktest.Realm(t)}
-	s.config = keycloak.Config{URL: s.server.URL, User: s.server.User, Password: s.server.Password}
-	medium, err := sizeOf("medium")
-	if err != nil {
-		t.Fatal(err)
-	}
-	peopled := medium.realm(s.name, true)
-	_, requests := s.pass(reconcile.Apply, peopled)
-	s.expect("created", requests, 2*medium.users+200, s.mostWrites())
-	_, requests = s.pass(reconcile.Apply, peopled)
-	s.expect("nothing changed", requests, medium.users, 0)
+	plain["users"] = medium.realm(s.name, true)["users"]
+	report, requests = s.pass(reconcile.Apply, plain)
+	s.expect("its users created", requests, 2*unchanged+2*medium.users+60, len(report.Changes)+4)
+	_, requests = s.pass(reconcile.Apply, plain)
+	s.expect("nothing changed, with its users", requests, medium.users, 0)
 }
 
 // reader lets the passes sign in as a client of the realm that may look at everything, and change nothing.
