@@ -266,7 +266,11 @@ func (m *Mirror) bring(ctx context.Context, store *filesystem.Storage, want plum
 			return err
 		}
 	}
-	return m.origin.copy(ctx, store, want, tips(store))
+	has, err := tips(store)
+	if err != nil {
+		return err
+	}
+	return m.origin.copy(ctx, store, want, has)
 }
 
 // Head is the last commit that was fetched of the branch; false before the first Fetch.

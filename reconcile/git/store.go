@@ -337,20 +337,25 @@ func sizeOf(store *filesystem.Storage, h plumbing.Hash) (int64, error) {
 	return o.Size(), nil
 }
 
-// tips is what the mirror's references stand at.
-func tips(store *filesystem.Storage) []plumbing.Hash {
-	var hashes []plumbing.Hash
+// tips is what the mirror's references stand at. A commit that an index knows and its pack can't show is an error: what is
+// fetched on top of it would hide the damage.
+func tips(store *filesystem.Storage) ([]plumbing.Hash, error) {
 	references, err := store.IterReferences()
 	if err != nil {
-		return nil
+		return nil, fmt.Errorf("read references: %w", err)
 	}
-	_ = references.ForEach(func(r *plumbing.Reference) error {
-		if r.Type() == plumbing.HashReference && store.HasEncodedObject(r.Hash()) == nil {
-			hashes = append(hashes, r.Hash())
+	var hashes []plumbing.Hash
+	err = references.ForEach(func(r *plumbing.Reference) error {
+		if r.Type() != plumbing.HashReference || store.HasEncodedObject(r.Hash()) != nil {
+			return nil
 		}
+		if _, err := object.GetCommit(store, r.Hash()); err != nil {
+			return fmt.Errorf("%s: read commit %s: %w", r.Name(), r.Hash(), err)
+		}
+		hashes = append(hashes, r.Hash())
 		return nil
 	})
-	return hashes
+	return hashes, err
 }
 
 // moveRef sets a reference as git itself does: it writes NAME.lock, which must not exist, and renames it. With old
