@@ -72,6 +72,8 @@ func opened(t *testing.T, archive *txtar.Archive) (fs.FS, Options) {
 		case "", "#":
 		case "server":
 			o.Server = value
+		case "version":
+			o.Version = value
 		case "paths":
 			o.Paths = strings.Fields(value)
 		case "allow":

@@ -280,7 +280,9 @@ func (w *walker) fields(o *Object, f *form, entries []entry, values, checked map
 		case null(e.value):
 			w.null(o, f, known, e, values, path, name, at)
 		case known.unmanaged:
-			w.unmanaged(known, e, name)
+			if !w.asMade(o, e, path) {
+				w.unmanaged(known, e, name)
+			}
 		case known.names != "":
 			w.namesIn(o, known, e, name)
 		case known.links:
@@ -397,6 +399,13 @@ func (w *walker) unmanaged(f *field, e entry, label string) {
 		}
 	}
 	w.problem(e.origin, hint, "%s %s not managed by this version of cloakwork", label, verb)
+}
+
+// asMade tells whether a field holds what the server gives every object of the kind, as exports do that mean nothing by it.
+func (w *walker) asMade(o *Object, e entry, path string) bool {
+	lit, ok := e.value.(*ast.BasicLit)
+	made := w.definitions.defaults[w.variant(o)][e.name]
+	return ok && path == "" && made != nil && spelled(lit) == fmt.Sprint(made)
 }
 
 // vain tells whether a value says nothing: {}, [], "", false, and structs of these.
