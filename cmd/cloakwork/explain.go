@@ -46,16 +46,13 @@ func (c *cli) explained(ctx context.Context, asked string, paths []string) error
 		return advise("give text or json", "explain has no form for Markdown")
 	}
 	address, path, _ := strings.Cut(asked, "#")
+	way := c.signingIn(ctx)
+	defer way.close()
 	conf, refs, _, err := c.meant(paths)
 	if err != nil {
 		return err
 	}
-	client, err := c.client()
-	if err != nil {
-		return err
-	}
-	defer client.Close()
-	who, err := c.signIn(ctx, client, conf.declared, refs)
+	client, who, err := c.signedIn(way, conf.declared, refs)
 	if err != nil {
 		return err
 	}

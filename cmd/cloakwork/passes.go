@@ -7,13 +7,14 @@ import (
 
 	"github.com/cloakwork/cloakwork/drift"
 	"github.com/cloakwork/cloakwork/reconcile"
-	"github.com/cloakwork/cloakwork/reconcile/keycloak"
 	"github.com/cloakwork/cloakwork/schema"
 )
 
 // passes makes a pass over every realm that the command line means, and prints each report as soon as it is there. A realm
 // that fails doesn't stop the next. Failed tells whether any did, or any manifest has a problem.
 func (c *cli) passes(ctx context.Context, args []string, mode reconcile.Mode) (reports []drift.Report, failed bool, err error) {
+	way := c.signingIn(ctx)
+	defer way.close()
 	conf, refs, failed, err := c.meant(args)
 	if err != nil {
 		return nil, failed, err
@@ -22,12 +23,7 @@ func (c *cli) passes(ctx context.Context, args []string, mode reconcile.Mode) (r
 	if err != nil {
 		return nil, failed, err
 	}
-	client, err := c.client()
-	if err != nil {
-		return nil, failed, err
-	}
-	defer client.Close()
-	who, err := c.signIn(ctx, client, conf.declared, refs)
+	client, who, err := c.signedIn(way, conf.declared, refs)
 	if err != nil {
 		return nil, failed, err
 	}
@@ -87,18 +83,6 @@ func (c *cli) problems(d schema.Declared) {
 		}
 		fmt.Fprintln(c.errs, c.painted(p, what, c.paintErrs))
 	}
-}
-
-// signIn finds out whom we sign in as, unless manifests' problems block every realm: then no server is asked.
-func (c *cli) signIn(ctx context.Context, client *keycloak.Client, d schema.Declared, refs []schema.RealmRef) (reconcile.Account, error) {
-	for _, ref := range refs {
-		if len(schema.Blocking(d.Problems, ref)) == 0 {
-			stop := c.progress.during(func() string { return "signing in to " + c.flags.server })
-			defer stop()
-			return account(ctx, client)
-		}
-	}
-	return reconcile.Account{}, nil
 }
 
 func (c *cli) watched(ctx context.Context, p reconcile.Pass) (drift.Report, error) {

@@ -191,16 +191,3 @@ func (c *cli) serverVersion() func() string {
 		return known
 	}
 }
-
-// account is whom a client signs in as.
-func account(ctx context.Context, client *keycloak.Client) (reconcile.Account, error) {
-	who, err := client.WhoAmI(ctx)
-	if err != nil {
-		return reconcile.Account{}, err
-	}
-	version, err := client.Version(ctx)
-	if err != nil {
-		return reconcile.Account{}, err
-	}
-	return reconcile.Account{Realm: who.Realm, ClientID: who.ClientID, User: who.User, Version: version}, nil
-}
