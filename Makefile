@@ -72,8 +72,8 @@ check: deps ## gofmt, vet, staticcheck, and the race detector where goroutines a
 	go tool staticcheck ./...
 	CGO_ENABLED=1 $(WITH) go test -race -timeout 30m -skip '^TestEveryCrashOf(Flows|Authorization|Everything)' ./reconcile ./reconcile/git ./reconcile/keycloak/... ./reconcile/platform/local/dataplane
 
-# Tools of the tests, as command:packages of Debian.
-TOOLS := javac:default-jdk-headless mvn:maven git:git sshd:openssh-server gcc:gcc,libc6-dev
+# Tools of the tests, as command:packages of Debian. Of PostgreSQL we need the programs: Debian's package is told to make no server of its own.
+TOOLS := javac:default-jdk-headless mvn:maven git:git sshd:openssh-server gcc:gcc,libc6-dev /usr/lib/postgresql/*/bin/postgres:postgresql
 
 deps: ## install the tools that tests need, where they are missing and root may
 	@packages=; \
@@ -82,6 +82,10 @@ deps: ## install the tools that tests need, where they are missing and root may
 	done; \
 	[ -n "$$packages" ] || exit 0; \
 	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+		case "$$packages " in *' postgresql '*) \
+			mkdir -p /etc/postgresql-common/createcluster.d; \
+			echo 'create_main_cluster = false' > /etc/postgresql-common/createcluster.d/programs-only.conf;; \
+		esac; \
 		apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends $$packages; \
 	else \
 		echo "missing tools; install what these packages of Debian hold:$$packages" >&2; exit 1; \
