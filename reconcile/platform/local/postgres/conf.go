@@ -4,8 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
-	"sort"
+	"slices"
 	"strings"
 )
 
@@ -25,16 +26,19 @@ local postgres    standby   scram-sha-256
 local all         cloakwork scram-sha-256
 `
 
+// ident gives nobody another name.
+const ident = "# Written by cloakwork. Changes by hand are undone.\n"
+
 // configureAll writes what isn't there or isn't ours of the files that never change.
 func (s Server) configureAll() error {
 	if _, err := s.configure("pg_hba.conf", hba); err != nil {
 		return err
 	}
-	if _, err := s.configure("pg_ident.conf", "# Nobody has another name here.\n"); err != nil {
+	if _, err := s.configure("pg_ident.conf", ident); err != nil {
 		return err
 	}
 	if _, err := os.Stat(s.path("conf", "settings.conf")); errors.Is(err, fs.ErrNotExist) {
-		if _, err := s.configure("settings.conf", Settings(nil).conf()); err != nil {
+		if _, err := s.configure("settings.conf", conf(Wanted(nil))); err != nil {
 			return err
 		}
 	}
@@ -62,31 +66,26 @@ var always = Settings{
 // Wanted are all settings of a server of which these are declared.
 func Wanted(declared Settings) Settings {
 	all := Settings{}
-	for _, set := range []Settings{declared, always} {
-		for name, value := range set {
-			all[name] = value
-		}
-	}
+	maps.Copy(all, declared)
+	maps.Copy(all, always)
 	return all
 }
 
 // conf is a file that sets them.
-func (s Settings) conf() string {
-	all := Wanted(s)
-	names := make([]string, 0, len(all))
-	for name := range all {
-		names = append(names, name)
-	}
-	sort.Strings(names)
+func conf(all Settings) string {
 	var b strings.Builder
 	b.WriteString("# Written by cloakwork. Changes by hand are undone.\n")
-	for _, name := range names {
+	for _, name := range slices.Sorted(maps.Keys(all)) {
 		fmt.Fprintf(&b, "%s = %s\n", name, quote(all[name]))
 	}
 	return b.String()
 }
 
-// quote makes a value of a configuration file.
+// quote makes a value of a configuration file, and unquote what it is of.
 func quote(value string) string {
-	return "'" + strings.NewReplacer("'", "''", `\`, `\\`, "\n", `\n`).Replace(value) + "'"
+	return "'" + strings.NewReplacer("'", "''", `\`, `\\`).Replace(value) + "'"
+}
+
+func unquote(value string) string {
+	return strings.NewReplacer("''", "'", `\\`, `\`).Replace(strings.TrimSuffix(strings.TrimPrefix(value, "'"), "'"))
 }

@@ -28,9 +28,9 @@ func (s Server) folders() error {
 	if err != nil {
 		return err
 	}
-	ours := Account{uint32(os.Getuid()), uint32(os.Getgid())}
+	own := ours()
 	through := fs.FileMode(0o711) // the account gets through, and sees nothing but what it knows the name of
-	if a.UID == ours.UID {
+	if a.UID == own.UID {
 		through = 0o700
 	}
 	if err := os.MkdirAll(filepath.Dir(s.Dir), 0o711); err != nil {
@@ -40,7 +40,7 @@ func (s Server) folders() error {
 		name string
 		mode fs.FileMode
 		of   Account
-	}{{"", through, ours}, {"conf", through, ours}, {"run", 0o700, a}, {"secrets", 0o700, ours}, {"log", 0o700, ours}} {
+	}{{"", through, own}, {"conf", through, own}, {"run", 0o700, a}, {"secrets", 0o700, own}, {"log", 0o700, own}} {
 		if err := directory(s.path(f.name), f.mode, f.of); err != nil {
 			return err
 		}
@@ -55,10 +55,13 @@ func directory(path string, mode fs.FileMode, of Account) error {
 	if err := os.Chmod(path, mode); err != nil {
 		return err
 	}
-	return own(path, of)
+	return give(path, of)
 }
 
-func own(path string, of Account) error {
+// ours is the account that we are.
+func ours() Account { return Account{uint32(os.Getuid()), uint32(os.Getgid())} }
+
+func give(path string, of Account) error {
 	if os.Getuid() != 0 {
 		return nil
 	}
@@ -116,7 +119,7 @@ func replace(path, content string, of Account) error {
 	}
 	_, err = f.WriteString(content)
 	if err == nil {
-		err = own(f.Name(), of)
+		err = give(f.Name(), of)
 	}
 	if err == nil {
 		err = f.Sync()

@@ -76,7 +76,21 @@ func (s Server) writePassword(r Role, password string) error {
 	if password == "" || strings.ContainsAny(password, "\n\r\x00") {
 		return fmt.Errorf("the password of role %s is empty, or of several lines", r)
 	}
-	return replace(s.PasswordFile(r), password, Account{uint32(os.Getuid()), uint32(os.Getgid())})
+	return replace(s.PasswordFile(r), password, ours())
+}
+
+// passfile is what programs of PostgreSQL find our own password in.
+func (s Server) passfile() (string, error) {
+	p, err := s.Passwords()
+	if err != nil {
+		return "", err
+	}
+	return s.path("secrets", "passfile"), replace(s.path("secrets", "passfile"), passline(Own, p[Own]), ours())
+}
+
+// passline is a password as PostgreSQL's programs read it from a file.
+func passline(r Role, password string) string {
+	return "*:*:*:" + string(r) + ":" + strings.NewReplacer(`\`, `\\`, ":", `\:`).Replace(password) + "\n"
 }
 
 // iterations is PostgreSQL's own default.

@@ -89,6 +89,17 @@ func must(t *testing.T, err error) {
 	}
 }
 
+func do(t *testing.T, s Server, database string, statements ...string) {
+	t.Helper()
+	conn, err := s.connect(t.Context(), database)
+	must(t, err)
+	defer conn.Close(context.Background())
+	for _, statement := range statements {
+		_, err := conn.Exec(t.Context(), statement)
+		must(t, err)
+	}
+}
+
 func query[T any](t *testing.T, s Server, database, sql string, args ...any) (v T) {
 	t.Helper()
 	conn, err := s.connect(t.Context(), database)

@@ -27,7 +27,7 @@ func (s Server) Ensure(ctx context.Context) error {
 			return s.explain(fmt.Errorf("role %s of database %s: %w", role, s.Name, err))
 		}
 	}
-	if err := ensureDatabase(ctx, conn); err != nil {
+	if err := ensureDatabase(ctx, conn, Database); err != nil {
 		return s.explain(fmt.Errorf("database %s in %s: %w", Database, s.Name, err))
 	}
 	return nil
@@ -97,23 +97,23 @@ func alterPassword(ctx context.Context, conn *pgx.Conn, role Role, password stri
 	return err
 }
 
-func ensureDatabase(ctx context.Context, conn *pgx.Conn) error {
+func ensureDatabase(ctx context.Context, conn *pgx.Conn, database string) error {
 	var owner string
 	var open bool
 	err := conn.QueryRow(ctx, `SELECT r.rolname, has_database_privilege('public', d.oid, 'CONNECT') FROM pg_database d JOIN pg_roles r ON r.oid = d.datdba
-		WHERE d.datname = $1`, Database).Scan(&owner, &open)
+		WHERE d.datname = $1`, database).Scan(&owner, &open)
 	var statements []string
 	switch {
 	case err == pgx.ErrNoRows:
-		statements = []string{"CREATE DATABASE " + Database + " OWNER " + string(Keycloak), "REVOKE ALL ON DATABASE " + Database + " FROM PUBLIC"}
+		statements = []string{"CREATE DATABASE " + database + " OWNER " + string(Keycloak), "REVOKE ALL ON DATABASE " + database + " FROM PUBLIC"}
 	case err != nil:
 		return err
 	default:
 		if owner != string(Keycloak) {
-			statements = append(statements, "ALTER DATABASE "+Database+" OWNER TO "+string(Keycloak))
+			statements = append(statements, "ALTER DATABASE "+database+" OWNER TO "+string(Keycloak))
 		}
 		if open {
-			statements = append(statements, "REVOKE ALL ON DATABASE "+Database+" FROM PUBLIC")
+			statements = append(statements, "REVOKE ALL ON DATABASE "+database+" FROM PUBLIC")
 		}
 	}
 	for _, statement := range statements {

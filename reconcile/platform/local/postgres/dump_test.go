@@ -1,0 +1,136 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// used is a primary in whose database somebody has written.
+func used(t *testing.T, name string) (Server, func()) {
+	t.Helper()
+	s, stop := primary(t, name)
+	do(t, s, Database, "SET ROLE keycloak", "CREATE TABLE realm (id int PRIMARY KEY, name text)",
+		"INSERT INTO realm SELECT n, repeat('x', 500) FROM generate_series(1, 2000) n", `CREATE TABLE "User Entity" (id int)`)
+	return s, stop
+}
+
+func TestADumpIsCompleteOrNotThereAndRestoresToTheSameCounts(t *testing.T) {
+	s, _ := used(t, "paris")
+	ctx, file := t.Context(), filepath.Join(t.TempDir(), "7.dump")
+	late, cancel := context.WithCancel(ctx)
+	cancel()
+	if _, err := s.Dump(late, file); !errors.Is(err, context.Canceled) {
+		t.Errorf("cut off: %v", err)
+	}
+	if _, err := ReadDump(file); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("cut off, there is one: %v", err)
+	}
+	d, err := s.Dump(ctx, file)
+	must(t, err)
+	want := Counts{"public.realm": 2000, "public.User Entity": 0}
+	if diff := cmp.Diff(want, d.Counts); diff != "" {
+		t.Errorf("counts (-want +have):\n%s", diff)
+	}
+	for _, f := range []string{file, file + ".json"} {
+		if info, err := os.Stat(f); err != nil || info.Mode().Perm() != 0o600 {
+			t.Errorf("%s: %v %v", f, info, err)
+		}
+	}
+	do(t, s, Database, "DELETE FROM realm WHERE id > 5")
+	if again, err := s.Dump(ctx, file); err != nil || again.SHA256 != d.SHA256 || again.Counts["public.realm"] != 2000 {
+		t.Errorf("dumped again to the same file: %+v, %v", again, err)
+	}
+	counts, err := s.Restore(ctx, file, "scratch")
+	must(t, err)
+	if differ := d.Counts.Differ(counts); differ != "" {
+		t.Error(differ)
+	}
+	if got := query[int64](t, s, "scratch", "SELECT sum(id) FROM realm"); got != 2000*2001/2 {
+		t.Errorf("restored, ids add up to %d", got)
+	}
+	if got := query[string](t, s, "scratch", "SELECT tableowner FROM pg_tables WHERE tablename = 'realm'"); got != "keycloak" {
+		t.Errorf("restored, it is %s's", got)
+	}
+	if _, err := s.Restore(ctx, file, "scratch"); err == nil || !strings.Contains(err.Error(), "isn't empty") {
+		t.Errorf("restored over another: %v", err)
+	}
+	must(t, s.Drop(ctx, "scratch"))
+	must(t, s.Drop(ctx, "scratch"))
+	if err := s.Drop(ctx, Database); err == nil {
+		t.Error("Keycloak's own database is dropped")
+	}
+	b, err := os.ReadFile(file)
+	must(t, err)
+	b[len(b)/2] ^= 1
+	must(t, os.WriteFile(file, b, 0o600))
+	if _, err := s.Restore(ctx, file, "scratch"); err == nil || !strings.Contains(err.Error(), "isn't what was dumped") {
+		t.Errorf("one bit is another, and it says %v", err)
+	}
+	if got := (Counts{"a": 1, "b": 2, "c": 3}).Differ(Counts{"a": 1, "b": 1, "d": 0}); got != "b has 1 rows of 2, c is missing, d was not dumped" {
+		t.Errorf("says %q", got)
+	}
+}
+
+func TestADiskThatIsFullIsSaidSo(t *testing.T) {
+	s, _ := used(t, "paris")
+	file := filepath.Join(t.TempDir(), "7.dump")
+	must(t, os.Symlink("/dev/full", file+".partial")) // a disk that is
+	_, err := s.Dump(t.Context(), file)
+	if err == nil || !strings.Contains(err.Error(), "the disk is full") || !strings.Contains(err.Error(), "MB are left") {
+		t.Errorf("says %v", err)
+	}
+	if left, _ := filepath.Glob(file + "*"); len(left) > 0 {
+		t.Errorf("it leaves %v", left)
+	}
+	_, err = s.Dump(t.Context(), file)
+	must(t, err)
+}
+
+func TestPasswordsAreReplacedAndAWrongOneIsSaidSo(t *testing.T) {
+	s, _ := primary(t, "paris")
+	ctx := t.Context()
+	must(t, s.SetPassword(ctx, Keycloak, `o'ne: \more`))
+	must(t, s.TrySignIn(ctx, Keycloak))
+	must(t, s.writePassword(Keycloak, "wrong"))
+	if err := s.TrySignIn(ctx, Keycloak); err == nil || !strings.Contains(err.Error(), s.path("secrets")) || strings.Contains(err.Error(), "wrong") {
+		t.Errorf("says %v", err)
+	}
+	must(t, s.Ensure(ctx))
+	must(t, s.TrySignIn(ctx, Keycloak))
+	if got := query[string](t, s, "postgres", "SELECT rolpassword FROM pg_authid WHERE rolname = 'keycloak'"); !verifies(got, "wrong") || verifies(got, "other") {
+		t.Error("the verifier isn't of the password")
+	}
+	must(t, s.writePassword(Own, "wrong"))
+	if err := s.Ensure(ctx); err == nil || !strings.Contains(err.Error(), s.path("secrets")) {
+		t.Errorf("our own is wrong, and it says %v", err)
+	}
+}
+
+func TestOnlyThePingsThatAreNamedAreRemoved(t *testing.T) {
+	s, _ := primary(t, "paris")
+	ctx := t.Context()
+	if removed, err := s.RemovePings(ctx, []string{"127.0.0.1:7800"}); err != nil || len(removed) != 0 {
+		t.Errorf("before any node has started: %v, %v", removed, err)
+	}
+	// As Keycloak 26.7 makes it.
+	do(t, s, Database, "SET ROLE keycloak", `CREATE TABLE jgroups_ping (address varchar(200) PRIMARY KEY, name varchar(200), cluster_name varchar(200) NOT NULL,
+		ip varchar(200) NOT NULL, coord boolean, last_update bigint, coordinated_by varchar(200))`,
+		"INSERT INTO jgroups_ping SELECT 'uuid://' || p, 'node', 'ISPN', '127.0.0.1:' || p, p = 7800 FROM generate_series(7800, 7803) p")
+	removed, err := s.RemovePings(ctx, []string{"127.0.0.1:7800", "127.0.0.1:7802", "127.0.0.1:780"})
+	must(t, err)
+	if diff := cmp.Diff([]string{"127.0.0.1:7800", "127.0.0.1:7802"}, removed); diff != "" {
+		t.Error(diff)
+	}
+	left, err := s.Pings(ctx)
+	must(t, err)
+	if diff := cmp.Diff([]string{"127.0.0.1:7801", "127.0.0.1:7803"}, left); diff != "" {
+		t.Error(diff)
+	}
+}
