@@ -122,9 +122,7 @@ func canonicalList(fact schema.Fact, list []any) any {
 	}
 	if fact.Fold {
 		for i, v := range list {
-			if s, ok := v.(string); ok {
-				list[i] = strings.ToLower(s)
-			}
+			list[i] = folded(fact, v)
 		}
 	}
 	order := func(v any) string {
@@ -142,6 +140,23 @@ func canonicalList(fact schema.Fact, list []any) any {
 	return list
 }
 
+// folded is a value, or an object with its key, in small letters where case doesn't count.
+func folded(fact schema.Fact, v any) any {
+	switch v := v.(type) {
+	case string:
+		if fact.Fold {
+			return strings.ToLower(v)
+		}
+	case map[string]any:
+		if fact.Fold && fact.Key != "" {
+			v = maps.Clone(v)
+			v[fact.Key] = folded(fact, v[fact.Key])
+			return v
+		}
+	}
+	return v
+}
+
 // completed is a list of objects as declared, each with what it leaves out as the live one of its name has it.
 func completed(fact schema.Fact, want, have any) any {
 	declared, ok := want.([]any)
@@ -154,7 +169,7 @@ func completed(fact schema.Fact, want, have any) any {
 		object, ok := v.(map[string]any)
 		j := slices.IndexFunc(live, func(l any) bool {
 			other, isObject := l.(map[string]any)
-			return ok && isObject && encoded(other[fact.Key]) == encoded(object[fact.Key])
+			return ok && isObject && encoded(folded(fact, other[fact.Key])) == encoded(folded(fact, object[fact.Key]))
 		})
 		if j >= 0 {
 			whole := maps.Clone(live[j].(map[string]any))

@@ -59,6 +59,8 @@ func TestFactsSayWhatIsTheSame(t *testing.T) {
 		{"not blank: a list of nothing else is one", schema.Fact{Empty: true}, list(""), nil, false},
 		{"fold: case", schema.Fact{Fold: true}, "Ann@Acme.example", "ann@acme.example", true},
 		{"fold: lists", schema.Fact{Fold: true, Set: true}, list("B", "a"), list("A", "b"), true},
+		{"fold: the key of objects", schema.Fact{Fold: true, Key: "name"}, list(object("name", "B.example", "v", "x"), object("name", "a.example")), list(object("name", "A.example"), object("name", "b.example", "v", "x")), true},
+		{"fold: nothing beside the key", schema.Fact{Fold: true, Key: "name"}, list(object("name", "b", "v", "X")), list(object("name", "B", "v", "x")), false},
 		{"fold: letters", schema.Fact{Fold: true}, "ann", "bob", false},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -26,7 +26,7 @@ type Fact struct {
 	As        string // @as(bool|int|csv|##|json|profile|steps|duration): a typed value in a string, or in each element of a list
 	Empty     bool   // @empty(equal): null, "", [], {} and absent are one
 	Blank     bool   // @blank(): a list in which the server keeps no ""
-	Fold      bool   // @fold(): the case of letters doesn't count
+	Fold      bool   // @fold(): the case of letters doesn't count; beside @key, of the key's
 	Secret    bool   // @secret(): never shown
 	WriteOnly bool   // @writeonly(): the server shows asterisks in its place; implies Secret
 	Masked    bool   // @masked(): the server may show asterisks in its place, where a provider calls it a secret

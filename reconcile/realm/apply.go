@@ -105,6 +105,9 @@ func (a *application) objects(ctx context.Context, changes []drift.Change) error
 				return err
 			}
 		}
+		if err := a.release(ctx, k.Name, changes); err != nil {
+			return err
+		}
 		levels := map[int][]*drift.Change{}
 		for j := range changes {
 			if c := &changes[j]; c.Op != drift.Delete && c.Outcome == "" && row(c.Address.Kind()) == i {

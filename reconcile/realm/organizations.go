@@ -26,7 +26,9 @@ func (o *observation) organizations(needed needed) func(context.Context) error {
 		}
 		for _, organization := range all {
 			a, id := schema.Join(schema.RealmAddress, "organizations", text(organization["alias"])), text(organization["id"])
-			if _, declared := o.want[a].Fields[linked]; declared {
+			_, wanted := o.want[a]
+			goes := !wanted && (o.Complete["organizations"] || o.live.Ledgers[o.source].Owned[a]) // and with it what others may take
+			if _, declared := o.want[a].Fields[linked]; declared || goes {
 				if organization[linked], err = o.linkedProviders(ctx, id); err != nil {
 					return err
 				}
