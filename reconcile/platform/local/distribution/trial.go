@@ -1,0 +1,71 @@
+package distribution
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"strconv"
+	"time"
+)
+
+// trialTime is how long a server may take until it is ready, on an empty database in memory.
+const trialTime = 3 * time.Minute
+
+// Try builds a Spec and starts it once, on a database in memory and free ports of 127.0.0.1, with no cluster, until
+// /health/ready answers; then it is gone again. What doesn't get so far is *Refused, with the end of its log. The database is
+// chosen when Keycloak is built, so that the trial has a build of its own.
+func (s Store) Try(ctx context.Context, spec Spec) error {
+	if err := s.try(ctx, spec); err != nil {
+		return wrap("try Keycloak "+spec.Version, err)
+	}
+	return nil
+}
+
+func (s Store) try(ctx context.Context, spec Spec) error {
+	spec.Build = maps.Clone(spec.Build)
+	if spec.Build == nil {
+		spec.Build = map[string]string{}
+	}
+	spec.Build["db"], spec.Build["health-enabled"] = "dev-mem", "true"
+	b, err := s.Build(ctx, spec)
+	if err != nil {
+		return err
+	}
+	dir, err := os.MkdirTemp(filepath.Dir(b.Dir), "trial.*")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	if err := os.Chmod(dir, 0o711); err != nil { // for who runs the home in it
+		return err
+	}
+	port, err := FreePort()
+	if err != nil {
+		return err
+	}
+	management, err := FreePort()
+	if err != nil {
+		return err
+	}
+	node := Node{Options: map[string]string{
+		"cache": "local", "hostname-strict": "false", "http-enabled": "true", "http-host": "127.0.0.1", "http-port": strconv.Itoa(port),
+		"http-management-host": "127.0.0.1", "http-management-port": strconv.Itoa(management), "http-management-scheme": "http",
+	}}
+	home := filepath.Join(dir, "home")
+	if err := b.Home(home, spec, node, s.UID, s.GID); err != nil {
+		return err
+	}
+	argv, env := b.Command(home, spec, node)
+	cmd := s.command(context.WithoutCancel(ctx), argv[0], argv[1:]...)
+	cmd.Env, cmd.Dir = env, home
+	ctx, cancel := context.WithTimeout(ctx, trialTime)
+	defer cancel()
+	s.say("trying Keycloak %s", spec.Version)
+	server, err := StartScratch(ctx, cmd, filepath.Join(dir, "server.log"), fmt.Sprintf("http://127.0.0.1:%d%s/health/ready", management, spec.Build["http-management-relative-path"]), spec.Hidden)
+	if err != nil {
+		return err
+	}
+	return server.Stop()
+}
