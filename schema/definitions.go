@@ -162,7 +162,7 @@ func compile(files fs.ReadDirFS, version string) (*definitions, error) {
 		return nil, fmt.Errorf("compile the definitions of Keycloak %s: %w", version, err)
 	}
 	d.root = root
-	for _, name := range []string{"RealmManifest", "DeploymentManifest", "EnvironmentManifest", "RealmRepresentation", "ScopeMappings"} {
+	for _, name := range []string{"RealmManifest", "DeploymentManifest", "EnvironmentManifest", "Controller", "RealmRepresentation", "ScopeMappings"} {
 		d.read(root.LookupPath(cue.MakePath(cue.Def(name))))
 	}
 	for _, f := range d.forms {

@@ -108,7 +108,11 @@ func (w *walker) scalar(o *Object, f *field, n ast.Expr, path, label string, at 
 			return nil, false
 		}
 		if w.inEnvelope && w.names(path) && w.substitutes(s) {
-			w.problem(at, "write it out", "%s can't come from $(…)", label)
+			hint := "write it out"
+			if f.fact.Secret {
+				hint = whereSecretsAre
+			}
+			w.problem(at, hint, "%s can't come from $(…)", label)
 			return nil, false
 		}
 		if f.fact.Ref != "" && w.substitutes(s) {

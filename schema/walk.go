@@ -351,7 +351,7 @@ func (w *walker) unknown(o *Object, f *form, e entry, values map[string]any, pat
 		}
 	}
 	hint := didYouMean(e.name, names)
-	if hint == "" && w.inEnvelope {
+	if hint == "" && w.inEnvelope && w.noun == "a manifest" {
 		if _, ok := w.definitions.forms["#RealmRepresentation"].fields[e.name]; ok {
 			hint = "write it below spec.realm"
 		}
