@@ -31,6 +31,7 @@ type Deploy struct {
 type Deployed struct {
 	drift.Report
 	Record  platform.Record
+	Seen    platform.Seen // when the pass began; zero where nobody could look
 	Serving bool      // some node of the active region serves
 	Until   time.Time // when something is due by itself, besides the schedule; zero: nothing is
 }
@@ -68,7 +69,7 @@ func (p Deploy) Run(ctx context.Context) (done Deployed, err error) {
 
 // see takes over what a look shows of the deployment as a whole.
 func (d *Deployed) see(want schema.Deployment, seen platform.Seen) {
-	d.Record = seen.Record
+	d.Record, d.Seen = seen.Record, seen
 	active := seen.Record.Active
 	if active == "" {
 		active = want.Active

@@ -37,9 +37,11 @@ type Poll struct {
 	Post        func(context.Context, status.Status) error // nil: nobody is told. What it refuses is posted again later
 	// Read is what the forge shows for a commit under a context. With it, what a process that was killed left pending on
 	// earlier commits is ended; it may be nil.
-	Read func(ctx context.Context, commit, context string) (status.Status, bool, error)
-	Told func(drift.Report) // nil, or told of every report
-	Log  *slog.Logger
+	Read   func(ctx context.Context, commit, context string) (status.Status, bool, error)
+	Told   func(drift.Report)                // nil, or told of every report
+	Seen   func(schema.Deployment, Deployed) // nil, or told of every look at a deployment
+	Looked func(Look)                        // nil, or told of the end of every look
+	Log    *slog.Logger
 
 	AllowRealmDeletion bool
 	FingerprintKey     FingerprintKey
@@ -71,6 +73,14 @@ type keep struct {
 	failures int       // in a row
 
 	names map[string][]schema.Address // what ids stood for when this process last looked, by which who deleted something is known
+}
+
+// Look is one look over all that a source declares.
+type Look struct {
+	At      time.Time
+	Head    string                     // the commit that was taken up last; "" where none was
+	InForce map[schema.RealmRef]string // the commit that is in force for each realm and, without a realm, each deployment
+	Err     error                      // why the repository couldn't be read
 }
 
 // Run looks until the context ends. A pass under way then ends between two writes, and its last word is still posted.
@@ -114,7 +124,20 @@ func (p *Poll) Once(ctx context.Context) ([]drift.Report, error) {
 	}
 	slices.SortFunc(due, func(a, b schema.RealmRef) int { return cmp.Compare(a.String(), b.String()) })
 	servers, realms := split(due)
-	return slices.Concat(p.passes(ctx, servers), p.passes(ctx, realms)), err
+	reports := slices.Concat(p.passes(ctx, servers), p.passes(ctx, realms))
+	p.looked(err)
+	return reports, err
+}
+
+func (p *Poll) looked(err error) {
+	if p.Looked == nil {
+		return
+	}
+	look := Look{At: time.Now(), Head: p.head.Hash, Err: err, InForce: map[schema.RealmRef]string{}}
+	for ref, k := range p.realms {
+		look.InForce[ref] = k.commit
+	}
+	p.Looked(look)
 }
 
 // passes makes a pass over each, some at a time.

@@ -68,6 +68,9 @@ func (p *Poll) deploy(ctx context.Context, k *keep) drift.Report {
 	if done.Record.Epoch > 0 || err == nil {
 		k.deployed = &done
 	}
+	if p.Seen != nil {
+		p.Seen(*k.deploy, done)
+	}
 	p.plan(k, nil, err)
 	now := time.Now()
 	switch {

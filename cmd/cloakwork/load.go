@@ -14,11 +14,7 @@ import (
 func (c *cli) options() (schema.Options, error) {
 	o := schema.Options{
 		Server: c.flags.serverName, Environment: c.flags.environment, Version: c.flags.version, Allow: c.flags.substitute, MergeLast: c.flags.merge == "last",
-		Env: func(name string) (string, bool) {
-			value, ok := os.LookupEnv(name)
-			c.secrets.add(value)
-			return value, ok
-		},
+		Env: c.environment,
 	}
 	var err error
 	if o.AgeKeys, err = c.ageKeys(); err != nil {
@@ -32,6 +28,13 @@ func (c *cli) options() (schema.Options, error) {
 		o.Secrets = root.FS()
 	}
 	return o, nil
+}
+
+// environment is the value of a variable, which is a secret from then on.
+func (c *cli) environment(name string) (string, bool) {
+	value, ok := os.LookupEnv(name)
+	c.secrets.add(value)
+	return value, ok
 }
 
 // ageKeys are the identities that decrypt files of sops, from where sops itself looks for them.
@@ -81,11 +84,13 @@ func (c *cli) load(fsys fs.FS, paths []string, prefix string, o schema.Options) 
 // nameless stands for the server of what names none, until all that is named is known. No manifest can spell it.
 const nameless = "\x00"
 
-// servers are the names of the servers that something is declared for, in order.
+// servers are the names of the servers that something is declared for, in order, but for those that are declared themselves.
 func servers(d schema.Declared) []string {
 	var names []string
 	for ref := range d.Realms {
-		names = append(names, ref.Server)
+		if _, deployed := d.Deployments[ref.Server]; !deployed {
+			names = append(names, ref.Server)
+		}
 	}
 	slices.Sort(names)
 	return slices.Compact(names)

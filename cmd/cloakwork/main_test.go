@@ -55,7 +55,7 @@ func TestStories(t *testing.T) {
 		RequireUniqueNames:  true,
 		Setup:               setup,
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"example": example, "admin": admin, "live": live, "gone": gone, "mark": mark, "writes": writes, "hides": hides, "fill": fill, "await": await,
+			"example": example, "admin": admin, "live": live, "gone": gone, "mark": mark, "writes": writes, "hides": hides, "fill": fill, "await": await, "replace": replace,
 		},
 	})
 }
@@ -104,17 +104,21 @@ func name(dir, realm string) error {
 
 // TestEveryExampleHasAStory keeps an example from rotting.
 func TestEveryExampleHasAStory(t *testing.T) {
-	story, err := os.ReadFile("testdata/example.txtar")
-	if err != nil {
-		t.Fatal(err)
+	var stories strings.Builder
+	for _, name := range []string{"example", "config"} {
+		story, err := os.ReadFile("testdata/" + name + ".txtar")
+		if err != nil {
+			t.Fatal(err)
+		}
+		stories.Write(story)
 	}
 	examples, err := os.ReadDir("../../examples")
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, e := range examples {
-		if e.IsDir() && !strings.Contains(string(story), "\nexample "+e.Name()+"\n") {
-			t.Errorf("testdata/example.txtar doesn't run examples/%s", e.Name())
+		if e.IsDir() && !strings.Contains(stories.String(), "\nexample "+e.Name()+"\n") {
+			t.Errorf("no story runs examples/%s", e.Name())
 		}
 	}
 }
@@ -257,6 +261,19 @@ func writes(ts *testscript.TestScript, _ bool, args []string) {
 // fill gives a variable the content of a file: fill HEAD stdout.
 func fill(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Setenv(args[0], strings.TrimSpace(ts.ReadFile(args[1])))
+}
+
+// replace puts texts in the place of others in a file: replace file old new old new.
+func replace(ts *testscript.TestScript, _ bool, args []string) {
+	path := ts.MkAbs(args[0])
+	text := ts.ReadFile(path)
+	for i := 1; i+1 < len(args); i += 2 {
+		if !strings.Contains(text, args[i]) {
+			ts.Fatalf("%s doesn't hold %q", args[0], args[i])
+		}
+		text = strings.ReplaceAll(text, args[i], args[i+1])
+	}
+	ts.Check(os.WriteFile(path, []byte(text), 0o644))
 }
 
 // hides tells that none of the values of the variables stands in a file, in whatever spelling: hides stdout PASSWORD SECRET.

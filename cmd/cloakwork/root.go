@@ -27,6 +27,8 @@ type cli struct {
 	log       *slog.Logger
 	flags     flags
 	said      []schema.Problem // those that were printed
+	typed     []string         // the flags that stand on the command line
+	drivers   map[string]opener
 }
 
 // flags are the values of all flags; a verb reads those that it has.
@@ -56,6 +58,7 @@ type flags struct {
 	forgeTokenFile                          string
 	statusPrefix                            string
 	once, notes                             bool
+	config, metricsAddress                  string
 }
 
 func newCLI(in io.Reader, out, errs io.Writer) *cli {
@@ -113,6 +116,7 @@ func (c *cli) prepare(cmd *cobra.Command) error {
 	c.secrets.add(os.Getenv("KEYCLOAK_PASSWORD"), os.Getenv("KEYCLOAK_CLIENT_SECRET"), os.Getenv("CLOAKWORK_PASSWORD"),
 		os.Getenv("CLOAKWORK_CLIENT_SECRET"), os.Getenv("CLOAKWORK_FINGERPRINT_KEY"), os.Getenv("CLOAKWORK_GIT_TOKEN"),
 		os.Getenv("CLOAKWORK_FORGE_TOKEN"), os.Getenv("CLOAKWORK_GIT_SSH_KEY"))
+	cmd.Flags().Visit(func(f *pflag.Flag) { c.typed = append(c.typed, f.Name) })
 	if err := fromEnvironment(cmd.Flags()); err != nil {
 		return err
 	}
@@ -229,4 +233,10 @@ func (c *cli) manifestFlags(f *pflag.FlagSet) {
 func (c *cli) sourceFlags(f *pflag.FlagSet) {
 	f.StringVar(&c.flags.source, "source", "", "name of the source that owns what these manifests declare (default the git origin, or the folder)")
 	f.StringSliceVar(&c.flags.realms, "realm", nil, "only this realm, repeatable")
+}
+
+// stateFlags say where the controller's configuration stands, and what it keeps.
+func (c *cli) stateFlags(f *pflag.FlagSet) {
+	f.StringVar(&c.flags.config, "config", "", "file with the controller's configuration: servers, sources, destinations")
+	f.StringVar(&c.flags.stateDir, "state-dir", "", "folder for what the controller keeps (default what the configuration says, or one in the user's cache)")
 }

@@ -100,38 +100,49 @@ func (c *cli) pass(conf *configuration, ref schema.RealmRef, mode reconcile.Mode
 
 // client makes the client of the one server that the flags describe. Nothing is sent yet.
 func (c *cli) client() (*keycloak.Client, error) {
-	password, err := c.secret("password-file", c.flags.passwordFile, "CLOAKWORK_PASSWORD", "KEYCLOAK_PASSWORD")
+	settings, err := c.flaggedServer()
 	if err != nil {
 		return nil, err
 	}
-	clientSecret, err := c.secret("client-secret-file", c.flags.clientSecretFile, "CLOAKWORK_CLIENT_SECRET", "KEYCLOAK_CLIENT_SECRET")
-	if err != nil {
-		return nil, err
-	}
-	var ca []byte
-	if c.flags.ca != "" {
-		if ca, err = os.ReadFile(c.flags.ca); err != nil {
-			return nil, advise("--ca names a file with PEM certificates", "read the certificates to trust: %w", err)
-		}
-	}
-	switch {
-	case c.flags.server == "":
-		return nil, advise("give --server URL, or set KEYCLOAK_URL", "no server is given")
-	case c.flags.user == "" && password != "":
-		return nil, advise("give --user NAME, or set KEYCLOAK_USER", "a password is given, and no user")
-	case c.flags.user != "" && password == "":
-		return nil, advise("set KEYCLOAK_PASSWORD, or give --password-file FILE", "no password is given for user %s", c.flags.user)
-	case c.flags.user == "" && clientSecret == "":
-		return nil, advise("set KEYCLOAK_USER and KEYCLOAK_PASSWORD, or KEYCLOAK_CLIENT_ID and KEYCLOAK_CLIENT_SECRET", "no credentials are given")
-	}
-	client, err := keycloak.New(keycloak.Config{
-		URL: c.flags.server, Realm: c.flags.authRealm, User: c.flags.user, Password: password, ClientID: c.flags.clientID,
-		ClientSecret: clientSecret, CA: ca, InFlight: c.flags.inFlight, PerSecond: c.flags.perSecond, Patience: c.flags.patience, Log: c.log,
-	})
+	settings.Log = c.log
+	client, err := keycloak.New(settings)
 	if err != nil {
 		return nil, advise("check --server and the credentials", "%w", err)
 	}
 	return client, nil
+}
+
+// flaggedServer is the one server that the flags describe.
+func (c *cli) flaggedServer() (keycloak.Config, error) {
+	none := keycloak.Config{}
+	password, err := c.secret("password-file", c.flags.passwordFile, "CLOAKWORK_PASSWORD", "KEYCLOAK_PASSWORD")
+	if err != nil {
+		return none, err
+	}
+	clientSecret, err := c.secret("client-secret-file", c.flags.clientSecretFile, "CLOAKWORK_CLIENT_SECRET", "KEYCLOAK_CLIENT_SECRET")
+	if err != nil {
+		return none, err
+	}
+	var ca []byte
+	if c.flags.ca != "" {
+		if ca, err = os.ReadFile(c.flags.ca); err != nil {
+			return none, advise("--ca names a file with PEM certificates", "read the certificates to trust: %w", err)
+		}
+	}
+	switch {
+	case c.flags.server == "":
+		return none, advise("give --server URL, or set KEYCLOAK_URL", "no server is given")
+	case c.flags.user == "" && password != "":
+		return none, advise("give --user NAME, or set KEYCLOAK_USER", "a password is given, and no user")
+	case c.flags.user != "" && password == "":
+		return none, advise("set KEYCLOAK_PASSWORD, or give --password-file FILE", "no password is given for user %s", c.flags.user)
+	case c.flags.user == "" && clientSecret == "":
+		return none, advise("set KEYCLOAK_USER and KEYCLOAK_PASSWORD, or KEYCLOAK_CLIENT_ID and KEYCLOAK_CLIENT_SECRET", "no credentials are given")
+	}
+	return keycloak.Config{
+		URL: c.flags.server, Realm: c.flags.authRealm, User: c.flags.user, Password: password, ClientID: c.flags.clientID,
+		ClientSecret: clientSecret, CA: ca, InFlight: c.flags.inFlight, PerSecond: c.flags.perSecond, Patience: c.flags.patience,
+	}, nil
 }
 
 // fingerprintKey is the key by which changed secrets are told that Keycloak doesn't show; "" where none is given.
@@ -151,15 +162,10 @@ func (c *cli) fingerprintKey() (reconcile.FingerprintKey, error) {
 // line can be seen by everybody on the machine.
 func (c *cli) secret(flag, file string, variables ...string) (string, error) {
 	if file != "" {
-		text, err := os.ReadFile(file)
+		value, err := c.secretFile(file)
 		if err != nil {
 			return "", fmt.Errorf("--%s: %w", flag, err)
 		}
-		value := strings.TrimRight(string(text), "\r\n")
-		if value == "" {
-			return "", fmt.Errorf("--%s: %s is empty", flag, file)
-		}
-		c.secrets.add(value)
 		return value, nil
 	}
 	for _, name := range variables {
@@ -169,6 +175,19 @@ func (c *cli) secret(flag, file string, variables ...string) (string, error) {
 		}
 	}
 	return "", nil
+}
+
+func (c *cli) secretFile(file string) (string, error) {
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return "", err
+	}
+	value := strings.TrimRight(string(text), "\r\n")
+	if value == "" {
+		return "", fmt.Errorf("%s is empty", file)
+	}
+	c.secrets.add(value)
+	return value, nil
 }
 
 // serverVersion asks the server for its version, once it has told; "" where it doesn't tell this account, or can't be reached.

@@ -34,18 +34,19 @@ import (
 
 // Config says which server to speak to, as whom, and how hard.
 type Config struct {
-	URL          string        // http or https, with the base path where there is one: https://id.example/auth
-	Realm        string        // where to sign in; default master
-	User         string        // with Password; without both, the client's own credentials sign in
-	Password     string        //
-	ClientID     string        // default admin-cli
-	ClientSecret string        // of a confidential client
-	CA           []byte        // PEM: roots to trust besides the system's
-	InFlight     int           // requests under way at a time; default 4, the useful maximum of a small server
-	PerSecond    float64       // requests a second; 0 sets no limit
-	Timeout      time.Duration // of one request with its reply; default 60 s
-	Patience     time.Duration // how long a failing request is repeated, and a dead server waited for; default 20 s, below 0 not at all
-	Log          *slog.Logger  // debug lines, one a request: never bodies, queries, headers; default none
+	URL          string                          // http or https, with the base path where there is one: https://id.example/auth
+	Realm        string                          // where to sign in; default master
+	User         string                          // with Password; without both, the client's own credentials sign in
+	Password     string                          //
+	ClientID     string                          // default admin-cli
+	ClientSecret string                          // of a confidential client
+	CA           []byte                          // PEM: roots to trust besides the system's
+	InFlight     int                             // requests under way at a time; default 4, the useful maximum of a small server
+	PerSecond    float64                         // requests a second; 0 sets no limit
+	Timeout      time.Duration                   // of one request with its reply; default 60 s
+	Patience     time.Duration                   // how long a failing request is repeated, and a dead server waited for; default 20 s, below 0 not at all
+	Sent         func(method string, status int) // nil, or told of every request to the admin API; status is 0 where no answer came
+	Log          *slog.Logger                    // debug lines, one a request: never bodies, queries, headers; default none
 }
 
 // Client speaks to one server as one account.
@@ -60,6 +61,7 @@ type Client struct {
 	rate     *rate.Limiter
 	lines    lines
 	down     atomic.Pointer[time.Time] // since when nothing useful has been answered; nil while all is well
+	sent     func(method string, status int)
 	log      *slog.Logger
 
 	reads, writes atomic.Int64
@@ -120,6 +122,7 @@ func New(c Config) (*Client, error) {
 		patience: c.Patience,
 		slots:    make(chan struct{}, c.InFlight),
 		rate:     rate.NewLimiter(limit, int(math.Max(1, math.Min(c.PerSecond, float64(c.InFlight))))),
+		sent:     c.Sent,
 		log:      c.Log,
 	}, nil
 }

@@ -337,4 +337,7 @@ func (c *Client) note(r request, began time.Time, got reply, err error) {
 		attrs = append(attrs, slog.Any("error", lost.Err))
 	}
 	c.log.Debug("keycloak", attrs...)
+	if c.sent != nil {
+		c.sent(r.method, got.status)
+	}
 }
