@@ -486,3 +486,23 @@ func TestALocalRemoteMayBeACheckoutOrAWorktree(t *testing.T) {
 		}
 	}
 }
+
+func TestARedirectToAnotherHostIsNotFollowed(t *testing.T) {
+	asked := false
+	elsewhere := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { asked = true }))
+	defer elsewhere.Close()
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		http.Redirect(w, req, elsewhere.URL+req.URL.RequestURI(), http.StatusMovedPermanently)
+	}))
+	defer s.Close()
+	m, err := Open(filepath.Join(t.TempDir(), "mirror"), Remote{URL: s.URL + "/acme.git", Token: "a-secret-token"}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := m.Fetch(t.Context()); !errors.Is(err, ErrUnreachable) || !strings.Contains(err.Error(), "it redirects to "+elsewhere.URL+", which is not followed") {
+		t.Errorf("the error is %v", err)
+	}
+	if asked {
+		t.Error("the other host was asked")
+	}
+}

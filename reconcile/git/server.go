@@ -80,8 +80,16 @@ func newServer(r Remote) (*server, error) {
 		}
 		wire.TLSClientConfig = &tls.Config{RootCAs: pool}
 	}
-	s.client = githttp.NewClient(&http.Client{Transport: wire})
+	s.client = githttp.NewClient(&http.Client{Transport: wire, CheckRedirect: sameHost})
 	return s, nil
+}
+
+// sameHost keeps what is declared with the host that was asked for it.
+func sameHost(req *http.Request, via []*http.Request) error {
+	if first := via[0].URL; req.URL.Host != first.Host || first.Scheme == "https" && req.URL.Scheme != "https" {
+		return fmt.Errorf("it redirects to %s://%s, which is not followed", req.URL.Scheme, req.URL.Host)
+	}
+	return nil
 }
 
 func (s *server) fetching(ctx context.Context) (transport.UploadPackSession, *packp.AdvRefs, error) {
