@@ -32,8 +32,8 @@ type Deployed struct {
 	drift.Report
 	Record  platform.Record
 	Seen    platform.Seen // when the pass began; zero where nobody could look
-	Serving bool      // some node of the active region serves
-	Until   time.Time // when something is due by itself, besides the schedule; zero: nothing is
+	Serving bool          // some node of the active region serves
+	Until   time.Time     // when something is due by itself, besides the schedule; zero: nothing is
 }
 
 // Ready tells whether the deployment's realms may be read and written: no move is in progress, and somebody answers.
