@@ -54,7 +54,7 @@ type Settings map[string]string
 
 // always are the settings that what we promise rests on. They count whatever else is wanted.
 var always = Settings{
-	"wal_level": "replica", "wal_log_hints": "on", "hot_standby": "on", "max_wal_senders": "10", "max_replication_slots": "10",
+	"wal_level": "replica", "wal_log_hints": "on", "hot_standby": "on", "hot_standby_feedback": "on", "max_wal_senders": "10", "max_replication_slots": "10",
 	"fsync": "on", "full_page_writes": "on", "synchronous_commit": "on", "password_encryption": "scram-sha-256",
 	"wal_sender_timeout": "10000", "wal_receiver_timeout": "10000", // ms; a region that is cut off is found out by these
 	"max_slot_wal_keep_size": "8192", // MB; a standby that is further behind is copied anew, so that it can't fill the disk

@@ -23,6 +23,9 @@ func (s Server) Init(ctx context.Context, p Passwords) error {
 	if exists(s.Data()) {
 		return s.sameMajor()
 	}
+	if exists(s.path("data.old")) {
+		return fmt.Errorf("init database %s: the primary's data was being copied here: let it follow", s.Name)
+	}
 	if err := s.initdb(ctx, p[Own]); err != nil {
 		return fmt.Errorf("init database %s: %w", s.Name, err)
 	}

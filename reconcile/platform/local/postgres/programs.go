@@ -116,15 +116,15 @@ func (s Server) runAs(ctx context.Context, a Account, env []string, program stri
 	}
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
 	cmd.WaitDelay = 10 * time.Second
-	var out, errs bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &out, &errs
+	var said bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &said, &said
 	if err := cmd.Run(); err != nil {
 		if ctx.Err() != nil {
 			err = ctx.Err()
 		}
-		return out.String(), s.explain(fmt.Errorf("%s: %w: %s", program, err, lastLines(errs.String())))
+		return "", s.explain(fmt.Errorf("%s: %w: %s", program, err, lastLines(said.String())))
 	}
-	return out.String(), nil
+	return said.String(), nil
 }
 
 // lastLines is the end of what a program said, on one line.

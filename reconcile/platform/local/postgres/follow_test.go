@@ -1,0 +1,164 @@
+package postgres
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/cloakwork/cloakwork/reconcile/platform"
+)
+
+// One story of two databases that meet through nothing but their data planes.
+func TestARegionFollowsTakesOverAndComesBackThroughTheDataPlanes(t *testing.T) {
+	paris, milan := twoRegions(t)
+	ctx := t.Context()
+	p := NewPasswords()
+	must(t, paris.Init(ctx, p))
+	paris.run()
+	must(t, paris.Ensure(ctx))
+	do(t, paris.Server, Database, "SET ROLE keycloak", "CREATE TABLE written (n int)")
+	paris.route("paris")
+	milan.route("paris")
+
+	how, err := milan.Follow(ctx, milan.writer, p)
+	if err != nil || how != Copied {
+		t.Fatalf("at first it %s: %v", how, err)
+	}
+	milan.run()
+	milan.sees("it streams", func(s Seen) bool { return s.Role == platform.Standby && s.Streaming && s.Timeline == 1 })
+	must(t, paris.Standbys(ctx, []string{"milan"}, true))
+	seen := paris.sees("it waits for milan", func(s Seen) bool { return len(s.Standbys) == 1 && s.Standbys[0].Synchronous })
+	if r := seen.Standbys[0]; r.Name != "milan" || !r.Connected || !r.Streaming || !slices.Equal(seen.Synchronous, []string{"milan"}) {
+		t.Errorf("paris sees %+v", seen)
+	}
+	must(t, milan.insert(1))
+	must(t, paris.insert(2))
+	if how, err := milan.Follow(ctx, milan.writer, p); err != nil || how != Follows {
+		t.Errorf("one that streams already %s: %v", how, err)
+	}
+	if d, err := milan.Dump(ctx, filepath.Join(t.TempDir(), "standby.dump")); err != nil || d.Counts["public.written"] != 2 {
+		t.Errorf("a standby is dumped: %+v, %v", d, err)
+	}
+
+	// Cut off and degraded, paris acknowledges what nobody else has, and dies.
+	_, err = milan.Client.Fence(ctx, milan.next())
+	must(t, err)
+	milan.sees("it is cut off", func(s Seen) bool { return !s.Streaming })
+	must(t, paris.Standbys(ctx, []string{"milan"}, false))
+	must(t, paris.insert(3))
+	paris.kill()
+	if _, err := os.Stat(filepath.Join(paris.Server.Dir, "conf", "postgresql.conf")); err == nil {
+		t.Error("fenced, it can be started")
+	}
+	if s, err := paris.Server.Look(ctx); err != nil || s.Role != platform.Fenced || s.Up {
+		t.Errorf("fenced: %+v, %v", s, err)
+	}
+	for range 2 {
+		if timeline, err := milan.Promote(ctx); err != nil || timeline != 2 {
+			t.Errorf("promoted to timeline %d: %v", timeline, err)
+		}
+	}
+	milan.route("milan")
+	paris.route("milan")
+	must(t, milan.insert(4))
+
+	// It comes back without what only it had.
+	if how, err = paris.Follow(ctx, paris.writer, p); err != nil || how != Rewound {
+		t.Fatalf("back, it %s: %v", how, err)
+	}
+	paris.run()
+	paris.sees("it streams", func(s Seen) bool { return s.Role == platform.Standby && s.Streaming && s.Timeline == 2 })
+	must(t, milan.Standbys(ctx, []string{"paris"}, true))
+	milan.sees("it waits for paris", func(s Seen) bool { return len(s.Standbys) == 1 && s.Standbys[0].Synchronous })
+	must(t, paris.insert(5))
+	for _, r := range []*region{paris, milan} {
+		if got := r.rows(); got != "1 2 4 5" {
+			t.Errorf("%s has %s", r.Name, got)
+		}
+	}
+
+	// A switchover back: what the one wrote last the other has.
+	must(t, milan.Checkpoint(ctx))
+	milan.stop()
+	must(t, milan.Server.Fence())
+	last, err := milan.Control(ctx)
+	must(t, err)
+	if !last.Clean() {
+		t.Errorf("stopped, it is %q", last.State)
+	}
+	paris.sees("it has all", func(s Seen) bool { return s.LSN > last.LSN })
+	if timeline, err := paris.Promote(ctx); err != nil || timeline != 3 {
+		t.Errorf("promoted to timeline %d: %v", timeline, err)
+	}
+	paris.route("paris")
+	milan.route("paris")
+	if how, err = milan.Follow(ctx, milan.writer, p); err != nil || how != Follows {
+		t.Fatalf("stopped in order, it %s: %v", how, err)
+	}
+	milan.run()
+	milan.sees("it streams", func(s Seen) bool { return s.Streaming && s.Timeline == 3 })
+	must(t, milan.insert(6))
+	if got := paris.rows(); got != "1 2 4 5 6" {
+		t.Errorf("paris has %s", got)
+	}
+	if got := query[int64](t, milan.Server, "postgres", "SELECT count(*) FROM pg_replication_slots"); got != 0 {
+		t.Errorf("a standby keeps WAL in %d slots", got)
+	}
+}
+
+func TestWhatIsSpoiltIsCopiedAndWhatIsForeignStays(t *testing.T) {
+	paris, milan := twoRegions(t)
+	ctx := t.Context()
+	p := NewPasswords()
+	must(t, paris.Init(ctx, p))
+	paris.run()
+	must(t, paris.Ensure(ctx))
+	paris.route("paris")
+	milan.route("paris")
+	if _, err := paris.Follow(ctx, paris.writer, p); !errors.Is(err, ErrRuns) {
+		t.Errorf("a primary that runs follows itself: %v", err)
+	}
+
+	// A copy that was cut short, before and after what was there was moved away.
+	must(t, milan.folders())
+	must(t, directory(milan.path("data.new"), 0o700, milan.Account))
+	must(t, os.WriteFile(milan.path("data.new", "PG_VERSION"), []byte("15\n"), 0o600))
+	must(t, directory(milan.path("data.old"), 0o700, milan.Account))
+	if err := milan.Init(ctx, p); err == nil || !strings.Contains(err.Error(), "follow") {
+		t.Errorf("an empty database is made where a copy was cut short: %v", err)
+	}
+	if how, err := milan.Follow(ctx, milan.writer, p); err != nil || how != Copied {
+		t.Fatalf("it %s: %v", how, err)
+	}
+	milan.run()
+	milan.sees("it streams", func(s Seen) bool { return s.Streaming })
+	if left, _ := filepath.Glob(milan.path("data.*")); len(left) > 0 {
+		t.Errorf("left: %v", left)
+	}
+
+	// A rewind that was cut short.
+	must(t, replace(milan.path(spoilt), "", ours()))
+	if _, err := milan.Follow(ctx, milan.writer, p); !errors.Is(err, ErrRuns) {
+		t.Errorf("spoilt data that a server runs on: %v", err)
+	}
+	milan.stop()
+	if how, err := milan.Follow(ctx, milan.writer, p); err != nil || how != Copied {
+		t.Errorf("it %s: %v", how, err)
+	}
+	if exists(milan.path(spoilt)) {
+		t.Error("copied, it is spoilt still")
+	}
+
+	// Data of another database.
+	must(t, os.RemoveAll(milan.Data()))
+	must(t, milan.Init(ctx, p))
+	if _, err := milan.Follow(ctx, milan.writer, p); err == nil || !strings.Contains(err.Error(), "another database") {
+		t.Errorf("it follows with data of another: %v", err)
+	}
+	if !exists(filepath.Join(milan.Data(), "PG_VERSION")) {
+		t.Error("the other's data is gone")
+	}
+}
