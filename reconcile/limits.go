@@ -23,6 +23,9 @@ func (b *Blocked) Error() string { return b.Why }
 // least is how many objects a share may always touch: a third of four objects would forbid everything.
 const least = 5
 
+// unlimited is no limit.
+var unlimited = schema.Limit{Count: math.MaxInt}
+
 // checkLimits is what the declared limits say to the changes: nil, or *Blocked. Mine are the live objects that are ours, of
 // is how many those are.
 func checkLimits(limits schema.Limits, changes []drift.Change, mine schema.State, of int) error {

@@ -248,7 +248,11 @@ func (w *work) decide() ([]drift.Change, error) {
 		return all, nil
 	}
 	mine := w.mine()
-	return all, checkLimits(w.Want.Limits, slices.Concat(w.report.Changes, w.todo(changes)), mine, countObjects(maps.Keys(mine)))
+	limits := w.Want.Limits
+	if slices.ContainsFunc(w.report.Changes, func(c drift.Change) bool { return c.Op == drift.Create && c.Address == schema.RealmAddress }) {
+		limits.Deletes, limits.Changes = unlimited, unlimited // what this pass has just made has nothing to lose
+	}
+	return all, checkLimits(limits, slices.Concat(w.report.Changes, w.todo(changes)), mine, countObjects(maps.Keys(mine)))
 }
 
 // left is the realm as the renames and deletes will leave it, which is what the manifests may refer to.

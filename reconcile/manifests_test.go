@@ -1,0 +1,159 @@
+package reconcile_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"testing/fstest"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/cloakwork/cloakwork/drift"
+	"github.com/cloakwork/cloakwork/reconcile"
+	"github.com/cloakwork/cloakwork/reconcile/keycloak/keycloaktest"
+	realms "github.com/cloakwork/cloakwork/reconcile/realm"
+	"github.com/cloakwork/cloakwork/schema"
+)
+
+// What export leaves out rests on what a new realm holds by itself. With -update the table is written; that is how a version
+// gets its table.
+func TestFreshRealmsHoldWhatIsWrittenDown(t *testing.T) {
+	w := newWorld(t)
+	w.admin.Create("/admin/realms", map[string]any{"realm": w.name})
+	version, err := w.client.Version(context.Background())
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, kinds, err := schema.Definitions(schema.Nearest(version))
+	if err != nil {
+		t.Fatal(err)
+	}
+	live, err := (&realms.Realm{Client: w.client, Name: w.name, Kinds: kinds}).ObserveAll(context.Background(), false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	state, err := schema.Declarable(version, live.State)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var lines bytes.Buffer
+	for i, a := range state.Addresses() {
+		sep := ",\n"
+		if i == 0 {
+			sep = "{\n"
+		}
+		if a.Kind() == "clients" {
+			delete(state[a].Fields, "secret") // generated
+		}
+		fields, err := json.Marshal(state[a].Fields)
+		if err != nil {
+			t.Fatal(err)
+		}
+		key, _ := json.Marshal(a)
+		lines.WriteString(strings.ReplaceAll(sep+string(key)+": "+string(fields), w.name, "{realm}"))
+	}
+	lines.WriteString("\n}\n")
+	file := filepath.Join("..", "schema", "keycloak", schema.Nearest(version), "fresh.json")
+	if *updateDefaults {
+		if err := os.WriteFile(file, lines.Bytes(), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	committed, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	object := func(text []byte) (m map[string]any) {
+		if err := json.Unmarshal(text, &m); err != nil {
+			t.Fatal(err)
+		}
+		return keycloaktest.Portable("{realm}", m)
+	}
+	if diff := cmp.Diff(object(committed), object(lines.Bytes())); diff != "" {
+		t.Errorf("a new realm of %s (-committed +the server's; write it by -update):\n%s", version, diff)
+	}
+}
+
+// loaded are the manifests of an export, with the values of its secrets.
+func (w *world) loaded(e reconcile.Exported, version, split string, hidden map[string]string) schema.Declared {
+	w.t.Helper()
+	files, secrets, err := e.Manifests(split)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	fsys, env := fstest.MapFS{}, map[string]string{}
+	for name, text := range files {
+		fsys[name] = &fstest.MapFile{Data: text}
+		w.t.Logf("%s:\n%s", name, text)
+	}
+	for _, s := range secrets {
+		env[s.Name] = s.Value
+		if s.Value == "" {
+			env[s.Name] = hidden[s.At.Name()]
+		}
+	}
+	declared := schema.Load(fsys, schema.Options{Server: "eu", Version: version, Env: func(name string) (string, bool) { v, ok := env[name]; return v, ok }})
+	for _, p := range declared.Problems {
+		w.t.Errorf("problem: %s", p)
+	}
+	return declared
+}
+
+// A realm that nobody declared is adopted by its export: that plans empty and changes nothing, and makes the same realm
+// where nothing is.
+func TestExportedManifestsPlanEmptyAndMakeTheSameRealm(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	ctx := context.Background()
+	version, err := w.client.Version(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.rich()
+	before := w.server.Export(t, w.name)
+	e, err := reconcile.Export(ctx, w.client, schema.RealmRef{Realm: w.name}, version, true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(e.Missing)+len(e.Twice) > 0 {
+		t.Errorf("missing %v, twice %v", e.Missing, e.Twice)
+	}
+	run := func(mode reconcile.Mode, declared schema.Declared) drift.Report {
+		report, err := w.whole(mode, declared, version).Run(ctx)
+		if err != nil {
+			t.Fatalf("%v\n%s", err, text(report))
+		}
+		return report
+	}
+	for _, split := range []string{"none", "kind", "client"} {
+		if report := run(reconcile.Plan, w.loaded(e, version, split, nil)); len(report.Changes) > 0 {
+			t.Errorf("split by %s there is\n%s", split, text(report))
+		}
+	}
+	if t.Failed() {
+		t.FailNow()
+	}
+	mark := w.server.Mark(t)
+	run(reconcile.Apply, w.loaded(e, version, "kind", nil))
+	for _, r := range keycloaktest.Writes(w.server.RequestsSince(t, mark, w.name)) {
+		if !strings.Contains(r.Path, "/clients") { // of the ledger
+			t.Errorf("to adopt the realm it sent %s", r)
+		}
+	}
+
+	w.must(http.MethodDelete, "/admin/realms/"+w.name, nil)
+	e.Declare = true
+	again := w.loaded(e, version, "client", map[string]string{"": "mail secret", "hub": "hub secret", "search": "search secret", "org.keycloak.storage.UserStorageProvider:ldap:corp": "ldap secret"})
+	run(reconcile.Apply, again)
+	if report := run(reconcile.Plan, again); len(report.Changes) > 0 {
+		t.Errorf("afterwards there is\n%s", text(report))
+	}
+	if diff := cmp.Diff(w.portable(before), w.portable(w.server.Export(t, w.name))); diff != "" {
+		t.Errorf("the realm made of the manifests differs (-exported +made):\n%s", diff)
+	}
+}
