@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/cloakwork/cloakwork/drift"
 	"github.com/cloakwork/cloakwork/reconcile/keycloak"
@@ -88,6 +89,27 @@ func (x *exporting) pick(facts schema.Facts) {
 			}
 			o.Fields = fields
 			x.picked[c.Address] = o
+		}
+	}
+	x.spnego()
+}
+
+// spnego takes along the flows that log in by Kerberos, where people come from a directory: Keycloak switches that on by
+// itself when a federation with Kerberos is made.
+func (x *exporting) spnego() {
+	federated := slices.ContainsFunc(x.picked.Addresses(), func(a schema.Address) bool {
+		return strings.HasPrefix(string(a), "components/org.keycloak.storage.UserStorageProvider:")
+	})
+	for a, o := range x.have {
+		executions, _ := o.Fields["authenticationExecutions"].([]any)
+		if federated && a.Kind() == "authenticationFlows" && slices.ContainsFunc(executions, func(e any) bool {
+			fields, _ := e.(map[string]any)
+			return fields["authenticator"] == "auth-spnego"
+		}) {
+			if _, has := x.picked[a]; !has {
+				x.picked[a] = schema.Object{Address: a, Fields: map[string]any{}}
+			}
+			x.picked[a].Fields["authenticationExecutions"] = executions
 		}
 	}
 }

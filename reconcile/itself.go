@@ -29,7 +29,11 @@ func (w *work) realmItself(ctx context.Context) (done bool, err error) {
 		w.report.Problems = problems
 		return true, &Blocked{Why: problems[0].String()}
 	}
-	w.begin(w.compare()...)
+	first := w.compare()
+	if err := w.agreedTo(first); err != nil {
+		return true, err
+	}
+	w.begin(first...)
 	if err := w.realm.Create(ctx, w.Want.State[schema.RealmAddress]); err != nil {
 		return true, err
 	}
@@ -99,6 +103,9 @@ func (w *work) removeRealm(ctx context.Context) error {
 		return &Blocked{"would delete realm " + w.Want.Ref.Realm + ", of which " + source + " declares a part", "let that source give up its part first"}
 	}
 	if err := checkLimits(w.Want.Limits, w.report.Changes, nil, len(w.ledger.Owned)); err != nil || w.Mode != Apply {
+		return err
+	}
+	if err := w.agreedTo(w.report.Changes); err != nil {
 		return err
 	}
 	w.begin(change)

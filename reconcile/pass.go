@@ -50,6 +50,12 @@ type Pass struct {
 	// pass adds what it sees; nil forgets it.
 	Names map[string][]schema.Address
 
+	// Agreed holds the changes that a pass is about to make against those that somebody has agreed to; nil where nobody was asked.
+	Agreed func([]drift.Change) error
+
+	// Outputs takes the secrets that Keycloak made for declared clients, once the realm is as declared; nil leaves them there.
+	Outputs func([]schema.Withheld) error
+
 	AllowRealmDeletion bool
 	Report             func(drift.Report) // told of drift and of other changes before they are made, and of the end; may be nil
 	Now                func() time.Time   // nil: time.Now
@@ -131,6 +137,9 @@ func (w *work) run(ctx context.Context) error {
 	if err != nil || w.Mode != Apply {
 		return err
 	}
+	if err := w.agreedTo(changes); err != nil {
+		return err
+	}
 	if todo := w.todo(changes); len(todo) > 0 {
 		if drift.Drifts(changes) {
 			conclude(w.report, w.Mode, nil)
@@ -148,7 +157,27 @@ func (w *work) run(ctx context.Context) error {
 	if err := w.handOver(ctx, w.remember(ctx)); err != nil {
 		return err
 	}
+	if w.Outputs != nil {
+		if err := w.Outputs(w.outputs()); err != nil {
+			return err
+		}
+	}
 	return withheld(w.report.Changes)
+}
+
+// agreedTo holds the changes against those that were agreed to. What a new realm brings was not there to be planned.
+func (w *work) agreedTo(changes []drift.Change) error {
+	if w.Agreed == nil || w.made() {
+		return nil
+	}
+	return w.Agreed(changes)
+}
+
+// made tells whether this pass has made the realm.
+func (w *work) made() bool {
+	return slices.ContainsFunc(w.report.Changes, func(c drift.Change) bool {
+		return c.Op == drift.Create && c.Address == schema.RealmAddress && c.Outcome == drift.Done
+	})
 }
 
 // unfinished is why the changes are not all made; nil where they are.
@@ -249,7 +278,7 @@ func (w *work) decide() ([]drift.Change, error) {
 	}
 	mine := w.mine()
 	limits := w.Want.Limits
-	if slices.ContainsFunc(w.report.Changes, func(c drift.Change) bool { return c.Op == drift.Create && c.Address == schema.RealmAddress }) {
+	if w.made() {
 		limits.Deletes, limits.Changes = unlimited, unlimited // what this pass has just made has nothing to lose
 	}
 	return all, checkLimits(limits, slices.Concat(w.report.Changes, w.todo(changes)), mine, countObjects(maps.Keys(mine)))

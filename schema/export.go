@@ -39,7 +39,7 @@ func (e Export) Pieces(byClient bool) (pieces map[string]*Tree, secrets []Withhe
 	if err != nil {
 		return nil, nil, err
 	}
-	w := &exporter{Export: e, definitions: d, children: map[Address][]Address{}, taken: map[string]bool{}}
+	w := &exporter{Export: e, definitions: d, children: map[Address][]Address{}, names: Variables{Realm: e.Ref.Realm}}
 	for _, a := range e.State.Addresses() {
 		if a != RealmAddress {
 			w.children[a.List()] = append(w.children[a.List()], a)
@@ -94,7 +94,7 @@ type exporter struct {
 	*definitions
 	children map[Address][]Address // by list
 	secrets  []Withheld
-	taken    map[string]bool // names of variables
+	names    Variables
 }
 
 // object is an object and all below it as a representation spells them: what names it first, then what is short.
@@ -404,7 +404,7 @@ func (w *exporter) variantOf(o Object) string {
 
 // secret puts a variable in the place of a value; "" is one that nobody can read.
 func (w *exporter) secret(a Address, path, value string, list bool) any {
-	s := Withheld{Name: w.variable(a, path), At: a, Path: path, Value: value}
+	s := Withheld{Name: w.names.For(a, path), At: a, Path: path, Value: value}
 	w.secrets = append(w.secrets, s)
 	var v any = "$(env:" + s.Name + ")"
 	if list {
@@ -414,49 +414,6 @@ func (w *exporter) secret(a Address, path, value string, list bool) any {
 		return comment{v}
 	}
 	return v
-}
-
-// noun is one of a kind, without its article.
-func noun(kind string) string {
-	_, name, _ := strings.Cut(one(kind), " ")
-	return name
-}
-
-// variable is a name for a secret that no other bears: ACME_CLIENT_PORTAL_SECRET.
-func (w *exporter) variable(a Address, path string) string {
-	words := []string{w.Ref.Realm}
-	if a != RealmAddress {
-		for at := a; at != RealmAddress && at != ""; at = at.Parent() {
-			words = slices.Insert(words, 1, noun(at.Kind()), at.Name())
-		}
-	}
-	if last := path[strings.LastIndexByte(path, '.')+1:]; a == RealmAddress {
-		words = append(words, noun(strings.ReplaceAll(path, ".", " ")))
-	} else {
-		words = append(words, noun(last))
-	}
-	var name strings.Builder
-	for _, r := range strings.ToUpper(strings.Join(words, "_")) {
-		if r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' {
-			name.WriteRune(r)
-		} else if !strings.HasSuffix(name.String(), "_") {
-			name.WriteByte('_')
-		}
-	}
-	free := name.String()
-	if slices.ContainsFunc(forbidden, func(p string) bool {
-		return strings.HasSuffix(p, "*") && strings.HasPrefix(free, strings.TrimSuffix(p, "*"))
-	}) || free[0] >= '0' && free[0] <= '9' {
-		free = "REALM_" + free
-	}
-	if strings.HasSuffix(free, "_TOKEN") {
-		free += "_VALUE"
-	}
-	for i, begins := 2, free; w.taken[free]; i++ {
-		free = fmt.Sprintf("%s_%d", begins, i)
-	}
-	w.taken[free] = true
-	return free
 }
 
 // Manifests are the pieces as files: none makes one of them all, kind one for each kind of object, client one for each

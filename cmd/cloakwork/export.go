@@ -1,13 +1,10 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
 
@@ -163,37 +160,6 @@ func write(dir string, files map[string][]byte) error {
 		if err := create(path, text, 0o644); err != nil {
 			return err
 		}
-	}
-	return nil
-}
-
-func create(path string, text []byte, mode fs.FileMode) error {
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, mode)
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(text)
-	return cmp.Or(err, f.Close())
-}
-
-// harmless are values that a shell reads as they are.
-var harmless = regexp.MustCompile(`^[A-Za-z0-9_./:@%+=-]+$`)
-
-// writeSecrets writes the values that are known, as a shell reads them.
-func writeSecrets(path string, secrets []schema.Withheld) error {
-	var b strings.Builder
-	for _, s := range secrets {
-		if v := s.Value; v != "" {
-			if !harmless.MatchString(v) {
-				v = "'" + strings.ReplaceAll(v, "'", `'\''`) + "'"
-			}
-			b.WriteString(s.Name + "=" + v + "\n")
-		}
-	}
-	if err := create(path, []byte(b.String()), 0o600); os.IsExist(err) {
-		return advise("give the name of a new file", "--secrets-file: %s is there already", path)
-	} else if err != nil {
-		return fmt.Errorf("--secrets-file: %w", err)
 	}
 	return nil
 }

@@ -13,11 +13,20 @@ import (
 // passes makes a pass over every realm that the command line means, and prints each report as soon as it is there. A realm
 // that fails doesn't stop the next. Failed tells whether any did, or any manifest has a problem.
 func (c *cli) passes(ctx context.Context, args []string, mode reconcile.Mode) (reports []drift.Report, failed bool, err error) {
+	plan, err := c.agreement(&args, mode)
+	if err != nil {
+		return nil, false, err
+	}
 	way := c.signingIn(ctx)
 	defer way.close()
 	conf, refs, failed, err := c.meant(args)
 	if err != nil {
 		return nil, failed, err
+	}
+	if plan != nil {
+		if err := plan.holds(c, conf, refs); err != nil {
+			return nil, true, err
+		}
 	}
 	key, err := c.fingerprintKey()
 	if err != nil {
@@ -27,9 +36,16 @@ func (c *cli) passes(ctx context.Context, args []string, mode reconcile.Mode) (r
 	if err != nil {
 		return nil, failed, err
 	}
+	out := outputs{path: c.flags.outputs}
 	for _, ref := range refs {
 		p := c.pass(conf, ref, mode)
 		p.Client, p.Account, p.FingerprintKey = client, who, key
+		if plan != nil {
+			p.Agreed = plan.agreed(ref)
+		}
+		if out.path != "" {
+			p.Outputs = out.take(c, ref.Realm)
+		}
 		report, err := c.watched(ctx, p)
 		reports = append(reports, report)
 		failed = failed || err != nil
@@ -43,7 +59,16 @@ func (c *cli) passes(ctx context.Context, args []string, mode reconcile.Mode) (r
 			return reports, true, nil
 		}
 	}
-	return reports, failed, c.printAll(reports)
+	if err := c.printAll(reports); err != nil || failed {
+		return reports, failed, err
+	}
+	switch {
+	case c.flags.out != "":
+		err = c.save(c.flags.out, args, conf, reports)
+	case out.path != "" && mode == reconcile.Apply:
+		err = out.write()
+	}
+	return reports, false, err
 }
 
 // meant are the manifests that a command line names, with their problems printed, and the realms that it is about. Failed

@@ -16,8 +16,11 @@ func (c *cli) plan() *cobra.Command {
 		Long: "Plan compares the declared realms with the server and shows what apply would do. It writes nothing.\n\n" +
 			"With --against it compares what two environments declare instead, and asks no server: but for what spec.differs of\n" +
 			"the Environment lists, they are to be alike.\n\n" +
+			"With --out the plan is saved for apply, which refuses it when the commit or the server has moved since. The file holds\n" +
+			"what is to be done to which objects, and no values.\n\n" +
 			"Exit codes: 0, 1 error; with --detailed-exitcode 2 where there are changes.",
-		Example: "  cloakwork plan examples/acme --server https://id.acme.example --user admin\n" +
+		Example: "  cloakwork plan examples/acme --out acme.plan\n" +
+			"  cloakwork plan examples/acme --server https://id.acme.example --user admin\n" +
 			"  cloakwork plan examples/layered --environment prod --against staging --detailed-exitcode",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if c.flags.against != "" {
@@ -38,6 +41,7 @@ func (c *cli) plan() *cobra.Command {
 	c.manifestFlags(cmd.Flags())
 	c.sourceFlags(cmd.Flags())
 	c.connectionFlags(cmd.Flags())
+	cmd.Flags().StringVar(&c.flags.out, "out", "", "new file, readable by you alone, that the plan is saved in for apply")
 	cmd.Flags().StringVar(&c.flags.against, "against", "", "environment, or its topmost layer, that --environment is compared with; no server is asked")
 	cmd.Flags().BoolVar(&c.flags.detailedExitCode, "detailed-exitcode", false, "exit with 2 where there are changes")
 	cmd.Flags().BoolVar(&c.flags.realmDeletion, "allow-realm-deletion", false, "plan as apply would with this flag")

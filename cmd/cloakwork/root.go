@@ -46,7 +46,7 @@ type flags struct {
 	serverName, secretsDir, version, merge, environment, against string
 	substitute                                                   []string
 
-	source                                  string
+	source, out, outputs                    string
 	realms                                  []string
 	detailedExitCode, dryRun, realmDeletion bool
 	repository, branch, path                string

@@ -42,7 +42,7 @@ func (h *holders) targets(want schema.State) []schema.Address {
 		switch parent := a.Parent(); a.Kind() {
 		case "roles":
 			ofRealm := parent == schema.RealmAddress && !strings.HasPrefix(a.Name(), "default-roles-")
-			if len(h.granted) > 0 && (ofRealm || named[a] || named[parent] && parent != schema.RealmAddress) {
+			if len(h.granted) > 0 && (ofRealm || named[a] || (named[parent] || h.whole) && parent != schema.RealmAddress) {
 				targets = append(targets, a)
 			}
 		case "groups":

@@ -26,6 +26,7 @@ type Realm struct {
 	Complete map[schema.Address]bool // the lists that hold no others than are declared
 
 	Partly bool // a kind that no role to view shows to the account is left out, and Live says so; else it is an error
+	whole  bool // everything is asked for, whether anybody names it or not
 }
 
 // Live is a realm as it is.

@@ -13,11 +13,10 @@ import (
 // until nothing new comes.
 func (r *Realm) ObserveAll(ctx context.Context, people bool) (Live, error) {
 	want := &schema.Realm{State: schema.State{schema.RealmAddress: {Address: schema.RealmAddress, Fields: map[string]any{texts: nil}}}, Complete: map[schema.Address]bool{}}
-	r.ask(want, schema.RealmAddress, people)
-	want.Complete["users"] = people
+	r.ask(want, schema.RealmAddress)
 	for {
 		whole := *r
-		whole.Complete = want.Complete
+		whole.Complete, whole.whole = want.Complete, true
 		live, err := whole.Observe(ctx, want, "")
 		if err != nil || !live.Exists {
 			return live, err
@@ -26,19 +25,23 @@ func (r *Realm) ObserveAll(ctx context.Context, people bool) (Live, error) {
 		for a, o := range live.State {
 			if _, asked := want.State[a]; !asked {
 				want.State[a] = schema.Object{Address: a, Fields: asking(a)}
-				r.ask(want, a, people)
+				r.ask(want, a)
 			}
-			if account := serviceAccount + strings.ToLower(a.Name()); a.Kind() == "clients" && o.Fields["serviceAccountsEnabled"] == true && !strings.Contains(string(a), "#") {
+			if account := serviceAccount + strings.ToLower(a.Name()); a.Kind() == "clients" && o.Fields["serviceAccountsEnabled"] == true {
 				user := schema.Join(schema.RealmAddress, "users", account)
 				if _, asked := want.State[user]; !asked {
 					want.State[user] = schema.Object{Address: user}
-					r.ask(want, user, people)
+					r.ask(want, user)
 				}
 			}
 		}
-		if len(want.State) == before {
+		if len(want.State) == before && people && !want.Complete["users"] { // they come last: what they have costs requests for each
+			want.Complete["users"] = true
+			all := schema.Join(schema.RealmAddress, "users", anything)
+			want.State[all] = schema.Object{Address: all}
+		} else if len(want.State) == before {
 			for a := range maps.Clone(live.State) {
-				if (live.Ambiguous[a] || a.Kind() == "users" && !people) && !serves(live.State[a]) {
+				if live.Ambiguous[a] || !people && (a.Kind() == "members" || a.Kind() == "users" && !serves(live.State[a])) {
 					remove(live.State, a)
 				}
 			}
@@ -59,15 +62,15 @@ func remove(s schema.State, a schema.Address) {
 	}
 }
 
-// ask asks for all lists and links that an object may hold.
-func (r *Realm) ask(want *schema.Realm, a schema.Address, people bool) {
+// ask asks for all lists and links that an object may hold, but for people.
+func (r *Realm) ask(want *schema.Realm, a schema.Address) {
 	holder := a.Kind()
 	for name, k := range r.Kinds {
 		for _, in := range k.In {
 			if in == "authorizationSettings" {
 				in = "clients" // which lends its address to what stands in its settings
 			}
-			if in != holder || name == "users" && !people {
+			if in != holder || name == "users" {
 				continue
 			}
 			list := schema.Join(a, name)
