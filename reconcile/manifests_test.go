@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -177,4 +178,61 @@ func unexplained(export map[string]any) map[string]any {
 		}
 	}
 	return export
+}
+
+// What only the newest Keycloak has is in an export too: workflows, and groups of organizations with who is in them.
+func TestExportedManifestsHoldWorkflowsAndTheGroupsOfOrganizations(t *testing.T) {
+	t.Parallel()
+	e := newEverything(t)
+	dumped := func() map[string]any { // without our own client, and passwords, which no read gives
+		e.must(http.MethodDelete, e.at("/clients/"+e.clientID(realms.LedgerClient)), nil)
+		dump := e.dump()
+		for _, u := range dump["users"].([]any) {
+			delete(u.(map[string]any), "credentials")
+		}
+		unexplained(in(dump, "realm"))
+		return dump
+	}
+	before := dumped()
+	exported, err := reconcile.Export(context.Background(), e.client, schema.RealmRef{Realm: e.name}, e.version, true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	exported.Declare = true
+	e.declared = e.loaded(exported, e.version, "kind", map[string]string{"": "mail secret", "hub": "hub secret", "search": "search secret", "org.keycloak.storage.UserStorageProvider:ldap:corp": "ldap secret"})
+	e.must(http.MethodDelete, "/admin/realms/"+e.name, nil)
+	e.pass(reconcile.Apply)
+	if report, wrote := e.pass(reconcile.Apply); len(report.Changes)+len(wrote) > 0 {
+		t.Errorf("a second pass wrote %v\n%s", wrote, text(report))
+	}
+	e.admin.Edit(e.at(""), func(map[string]any) {}) // as after the first making
+	after := dumped()
+	if len(after["workflows"].([]any)) != 3 {
+		t.Errorf("workflows %v", after["workflows"])
+	}
+	if diff := cmp.Diff(before, after); diff != "" {
+		t.Errorf("the realm made of the manifests differs (-exported +made):\n%s", diff)
+	}
+}
+
+// What a new realm brings has nothing to lose: the pass that makes the realm changes it whatever the limits say, and the
+// next one no longer.
+func TestAPassThatMakesTheRealmKnowsNoLimitOfChangesAndTheNextOneDoes(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	manifest := spec("  limits: {changes: 0, deletes: 0}\n", "    requiredActions: [{alias: CONFIGURE_TOTP, priority: 77}]\n    clientScopes: [{name: phone, protocolMappers: []}]\n")
+	report := w.settled(manifest)
+	for _, want := range []string{"create realm", "update requiredActions/CONFIGURE_TOTP priority", "delete clientScopes/phone/protocolMappers/phone%20number"} {
+		if !strings.Contains(ops(report)+"\n", want+"\n") {
+			t.Errorf("no %s in\n%s", want, ops(report))
+		}
+	}
+	mark := w.server.Mark(t)
+	_, err := w.pass(reconcile.Apply, strings.ReplaceAll(manifest, "77", "78")).Run(context.Background())
+	if blocked := (*reconcile.Blocked)(nil); !errors.As(err, &blocked) || !strings.Contains(blocked.Why, "the limit is 0") {
+		t.Errorf("afterwards: %v", err)
+	}
+	for _, r := range keycloaktest.Writes(w.server.RequestsSince(t, mark, w.name)) {
+		t.Errorf("although it is blocked, it sent %s", r)
+	}
 }

@@ -222,6 +222,11 @@ func (w *work) observe(ctx context.Context) (err error) {
 		if w.live, err = w.realm.Observe(ctx, w.asking(), w.Source); err != nil {
 			return err
 		}
+		if !w.live.Exists {
+			if w.realm.Fresh, err = schema.Fresh(schema.Nearest(w.Account.Version), w.Want.Ref.Realm); err != nil {
+				return err
+			}
+		}
 		if err = w.openLedger(); err != nil {
 			return err
 		}

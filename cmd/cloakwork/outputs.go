@@ -41,22 +41,22 @@ func (o *outputs) write() error {
 		for _, s := range o.found {
 			all = append(all, s.Withheld)
 		}
-		return replace(o.path, []byte(assignments(all)))
+		return overwrite(o.path, []byte(assignments(all)))
 	}
 	for _, s := range o.found {
 		file := filepath.Join(o.path, fileName(s.realm), "clients", url.PathEscape(s.At.Name()))
 		if err := os.MkdirAll(filepath.Dir(file), 0o700); err != nil {
 			return fmt.Errorf("--outputs: %w", err)
 		}
-		if err := replace(file, []byte(s.Value)); err != nil {
+		if err := overwrite(file, []byte(s.Value)); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// replace writes a file that is the owner's alone, in one step.
-func replace(path string, text []byte) error {
+// overwrite writes a file that is the owner's alone, in one step.
+func overwrite(path string, text []byte) error {
 	f, err := os.CreateTemp(filepath.Dir(path), ".cloakwork-*") // 0600
 	if err != nil {
 		return fmt.Errorf("--outputs: %w", err)

@@ -188,7 +188,7 @@ func renamedLinks(a schema.Address, at []string, v any, now func(schema.Address)
 func Dangling(r *Realm, live Live, want schema.State) []schema.Problem {
 	leadsNowhere := func(target schema.Address) bool {
 		builtin := !live.Exists && (Builtin(r.Name, schema.Object{Address: target}) || target.Kind() == "clientProfiles")
-		return !known(want, live.State, target) && !builtin && !permissionsToCome(live, target)
+		return !known(want, live.State, target) && !builtin && !known(nil, r.Fresh, target) && !permissionsToCome(live, target)
 	}
 	var problems []schema.Problem
 	for _, a := range want.Addresses() {

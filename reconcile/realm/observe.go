@@ -25,6 +25,8 @@ type Realm struct {
 
 	Complete map[schema.Address]bool // the lists that hold no others than are declared
 
+	Fresh schema.State // what a new realm holds by itself, as far as that is known; asked for where the realm isn't there yet
+
 	Partly bool // a kind that no role to view shows to the account is left out, and Live says so; else it is an error
 	whole  bool // everything is asked for, whether anybody names it or not
 }
