@@ -210,7 +210,7 @@ func TestACrashAfterASecretWasWrittenHeals(t *testing.T) {
 // The policy's own attributes are nobody's declaration, and a declared secret is rotated as the policy has it: the former
 // one stays good for a while.
 func TestADeclaredSecretRotatesWhereAPolicySaysSo(t *testing.T) {
-	server, err := keycloaktest.Start(t.Context(), keycloaktest.Options{Build: []string{"--features=client-secret-rotation"}})
+	server, err := keycloaktest.Start(t.Context(), keycloaktest.Options{Build: map[string]string{"features": "client-secret-rotation"}})
 	if err != nil {
 		t.Fatal(err)
 	}

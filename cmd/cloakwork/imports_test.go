@@ -39,6 +39,9 @@ func TestImportsPointOneWay(t *testing.T) {
 			if strings.HasSuffix(words[0], "/forgetest") || strings.Contains(words[0], "/keycloaktest") {
 				continue // servers for tests
 			}
+			if words[0] == module+"schema/generate" {
+				continue // a program for developers, which nothing imports
+			}
 			if to := layer(imported); to > from {
 				t.Errorf("%s imports %s, which stands above it", words[0], imported)
 			}

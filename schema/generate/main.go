@@ -17,7 +17,7 @@ import (
 	"path/filepath"
 	"strings"
 
-	"github.com/cloakwork/cloakwork/schema/generate/distribution"
+	"github.com/cloakwork/cloakwork/reconcile/platform/local/distribution"
 )
 
 //go:embed Representations.java
@@ -39,7 +39,7 @@ func main() {
 }
 
 func generate(ctx context.Context, version, out string) error {
-	dir, err := distribution.Dir(ctx, version, os.Stderr)
+	dir, err := distribution.Store{Log: os.Stderr}.Distribution(ctx, version)
 	if err != nil {
 		return err
 	}

@@ -3,39 +3,43 @@ package keycloaktest
 import (
 	"bytes"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strconv"
 	"testing"
 	"time"
+
+	"github.com/cloakwork/cloakwork/reconcile/platform/local/distribution"
 )
 
 // Export is what kc.sh export writes of a realm, users and secrets included. It takes about 8 s.
 func (s *Server) Export(t testing.TB, realm string) []byte {
 	t.Helper()
 	home := filepath.Join(filepath.Dir(s.Log), "home")
-	library, err := os.Readlink(filepath.Join(home, "lib"))
+	build, err := distribution.BuildOf(home)
 	if err != nil {
 		t.Fatal(err)
 	}
-	dir, built := t.TempDir(), filepath.Dir(library)
-	other := filepath.Join(dir, "home")
-	if err := makeHome(other, built); err != nil {
+	dir := t.TempDir()
+	other, spec, node := filepath.Join(dir, "home"), distribution.Spec{Env: []string{"JAVA_OPTS=" + java}}, distribution.Node{}
+	if err := build.Home(other, spec, node, nil, nil); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.Mkdir(filepath.Join(other, "data", "h2"), 0o755); err != nil {
+	if err := os.Mkdir(filepath.Join(other, "data", "h2"), 0o700); err != nil {
 		t.Fatal(err)
 	}
 	if err := os.WriteFile(filepath.Join(other, database), s.database(t, filepath.Join(home, database)), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	port, err := freePort()
+	port, err := distribution.FreePort()
 	if err != nil {
 		t.Fatal(err)
 	}
 	file := filepath.Join(dir, "realm.json")
 	// An export opens the port for management too, on every address unless it is told otherwise.
-	export := java(other, built, Options{}, "export", "--realm", realm, "--file", file)
-	export.Env = append(export.Env, "KC_HTTP_MANAGEMENT_PORT="+strconv.Itoa(port), "KC_HTTP_HOST=127.0.0.1", "QUARKUS_MANAGEMENT_HOST=127.0.0.1")
+	argv, env := build.Run(other, spec, node, "export", "--optimized", "--realm", realm, "--file", file)
+	export := exec.Command(argv[0], argv[1:]...)
+	export.Dir, export.Env = other, append(env, "KC_HTTP_MANAGEMENT_PORT="+strconv.Itoa(port), "KC_HTTP_HOST=127.0.0.1", "QUARKUS_MANAGEMENT_HOST=127.0.0.1")
 	if out, err := export.CombinedOutput(); err != nil {
 		t.Fatalf("export realm %s: %v\n%s", realm, err, out)
 	}

@@ -70,7 +70,7 @@ func (s Store) ask(ctx context.Context, r Running, home, verb, file string) (cod
 	if err := r.Build.Home(home, r.Spec, r.Node, s.UID, s.GID); err != nil {
 		return 0, "", err
 	}
-	argv, env := r.Build.run(home, r.Spec, r.Node, append([]string{"update-compatibility", verb, "--optimized", "--file=" + file}, options(r.Spec, r.Node)...)...)
+	argv, env := r.Build.Run(home, r.Spec, r.Node, append([]string{"update-compatibility", verb, "--optimized", "--file=" + file}, options(r.Spec, r.Node)...)...)
 	cmd := s.command(ctx, argv[0], argv[1:]...)
 	cmd.Env, cmd.Dir = env, home
 	out, err := cmd.CombinedOutput()

@@ -52,7 +52,7 @@ func (r *Refused) Error() string {
 	return r.Why + "\n" + r.Log
 }
 
-// Dir is the folder of one version of Keycloak: bin, conf, lib. Where it isn't there yet, the distribution is fetched, checked
+// Distribution is the folder of one version of Keycloak: bin, conf, lib. Where it isn't there yet, the distribution is fetched, checked
 // and unpacked (160 MB).
 func (s Store) Distribution(ctx context.Context, version string) (string, error) {
 	cache, err := s.dir()

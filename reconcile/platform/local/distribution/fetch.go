@@ -247,11 +247,17 @@ func isKeycloak(dir, version string) error {
 	if err != nil {
 		return &Refused{Why: "what was unpacked is no Keycloak: it has no version.txt"}
 	}
-	if said := strings.TrimSpace(string(text)); !strings.HasSuffix(said, " "+version) {
-		return &Refused{Why: fmt.Sprintf("what was unpacked is %q instead of Keycloak %s", said, version)}
+	if said := versionIn(text); said != version {
+		return &Refused{Why: fmt.Sprintf("what was unpacked is Keycloak %s instead of %s", said, version)}
 	}
 	if !exists(filepath.Join(dir, "lib", "quarkus-run.jar")) {
 		return &Refused{Why: "what was unpacked is no Keycloak: it has no lib/quarkus-run.jar"}
 	}
 	return nil
+}
+
+// versionIn reads a version.txt: Keycloak - Version 26.7.3.
+func versionIn(text []byte) string {
+	said := strings.TrimSpace(string(text))
+	return said[strings.LastIndexByte(said, ' ')+1:]
 }

@@ -80,12 +80,28 @@ func (b Build) home(dir string, spec Spec, node Node) error {
 	return nil
 }
 
+// BuildOf is the build that a home was made of.
+func BuildOf(home string) (b Build, err error) {
+	library, err := os.Readlink(filepath.Join(home, "lib"))
+	if err != nil {
+		return b, fmt.Errorf("find the build of a home: %w", err)
+	}
+	b.Dir = filepath.Dir(library)
+	text, err := os.ReadFile(filepath.Join(b.Dir, "version.txt"))
+	if err != nil {
+		return b, fmt.Errorf("find the build of a home: %w", err)
+	}
+	b.Version = versionIn(text)
+	b.Java, err = findJava(b.Dir)
+	return b, err
+}
+
 // cacheConfig is where Keycloak looks for its caches.
 const cacheConfig = "cache-ispn.xml"
 
 // Command is what starts the node of a home: the program with its arguments, and its whole environment.
 func (b Build) Command(dir string, spec Spec, node Node) (argv, env []string) {
-	return b.run(dir, spec, node, append([]string{"start", "--optimized"}, options(spec, node)...)...)
+	return b.Run(dir, spec, node, append([]string{"start", "--optimized"}, options(spec, node)...)...)
 }
 
 // options are those of start that stand in the arguments.
@@ -95,7 +111,8 @@ func options(spec Spec, node Node) []string {
 	return flags(shared, node.Options)
 }
 
-func (b Build) run(dir string, spec Spec, node Node, verb ...string) (argv, env []string) {
+// Run is the same for another verb of kc.sh, with its options: "export", "--realm", "acme".
+func (b Build) Run(dir string, spec Spec, node Node, verb ...string) (argv, env []string) {
 	jvm := append([]string{"-Djava.io.tmpdir=" + filepath.Join(dir, "tmp")}, node.Java...)
 	argv = append([]string{b.Java.Path}, b.Java.arguments(b.Dir, dir, spec, jvm, verb...)...)
 	env = []string{"PATH=/usr/bin:/bin", "LANG=C.UTF-8", "HOME=" + dir}

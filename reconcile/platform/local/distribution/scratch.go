@@ -61,7 +61,7 @@ func (s *Scratch) launch() error {
 		_ = s.process.Wait() // the state tells it all
 		close(s.ended)
 	}()
-	guard := exec.Command("sh", "-c", `read line || kill -KILL "$0"`, strconv.Itoa(s.process.Process.Pid))
+	guard := exec.Command("sh", "-c", `read line || kill -TERM "$0"`, strconv.Itoa(s.process.Process.Pid))
 	guard.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	if s.lifeline, err = guard.StdinPipe(); err == nil {
 		err = guard.Start()
