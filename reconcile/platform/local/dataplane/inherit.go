@@ -79,7 +79,7 @@ func (k *keeper) relisten(want Listen) (stale []listener, err error) {
 	next := k.listeners[:1:1] // control stays
 	var opened []listener
 	for _, w := range []listener{
-		{"http", want.HTTP, nil}, {"https", want.HTTPS, nil}, {"writer", want.Writer, nil}, {"peers", want.Peers, nil}, {"metrics", want.Metrics, nil},
+		{"http", want.HTTP, nil}, {"https", want.HTTPS, nil}, {"writer", want.Writer, nil}, {"peers", want.Peers, nil}, {"inside", want.Inside, nil}, {"metrics", want.Metrics, nil},
 	} {
 		if w.address == "" {
 			continue
@@ -227,8 +227,8 @@ func (s *serving) newKeeper() (leash, error) {
 	}()
 	to := inherited{Lock: -1, Leash: firstFile}
 	addresses := map[string]string{"http": s.config.Listen.HTTP, "https": s.config.Listen.HTTPS, "writer": s.config.Listen.Writer,
-		"peers": s.config.Listen.Peers, "metrics": s.config.Listen.Metrics}
-	for _, name := range []string{"control", "http", "https", "writer", "peers", "metrics"} { // control first
+		"peers": s.config.Listen.Peers, "inside": s.config.Listen.Inside, "metrics": s.config.Listen.Metrics}
+	for _, name := range []string{"control", "http", "https", "writer", "peers", "inside", "metrics"} { // control first
 		l, ok := s.listeners[name]
 		if !ok {
 			continue

@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"github.com/cloakwork/cloakwork/reconcile/platform"
+	"github.com/cloakwork/cloakwork/schema"
 )
 
 // region is a data plane in a process of its own, in a folder of its own.
@@ -461,4 +462,21 @@ func TestARollUnderLoadCostsNoRequest(t *testing.T) {
 	}
 	l.end(t)
 	l.none(t)
+}
+
+// Who manages the realms isn't kept out by the rules for everybody else, also when another process has taken over.
+func TestNoRuleKeepsOutWhoComesFromInside(t *testing.T) {
+	r := newRegion(t, Config{Listen: Listen{HTTP: freeAddress(t), Inside: freeAddress(t)}}).start()
+	r.node("paris-0", "1")
+	r.up(1, "paris-0")
+	deny := []schema.Rule{{Deny: "0.0.0.0/0"}}
+	r.must(r.Settle(r.ctx, 1, Settings{Login: deny, Admin: deny}))
+	for range 2 {
+		for address, want := range map[string]int{r.config.Listen.HTTP: 403, r.config.Listen.Inside: 200} {
+			if status, text := get(t, "http://"+address+"/realms/pid"); status != want {
+				t.Errorf("%s answers %d %s, want %d", address, status, text, want)
+			}
+		}
+		r.must(r.Upgrade(r.ctx, 1))
+	}
 }

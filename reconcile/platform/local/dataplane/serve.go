@@ -166,6 +166,10 @@ func (s *serving) listen() error {
 			s.start(s.control(), func(h *http.Server) error { return h.Serve(ours{l}) })
 		case "http":
 			s.start(s.balancer.server(s.log), func(h *http.Server) error { return h.Serve(l) })
+		case "inside":
+			h := s.balancer.server(s.log)
+			h.Handler = fromInside(h.Handler)
+			s.start(h, func(h *http.Server) error { return h.Serve(l) })
 		case "https":
 			s.start(s.https(), func(h *http.Server) error { return h.ServeTLS(l, "", "") })
 		case "metrics":

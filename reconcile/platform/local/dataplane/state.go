@@ -30,6 +30,7 @@ type Listen struct {
 	HTTPS   string `json:"https,omitempty"`   // with tls/front.crt and tls/front.key
 	Writer  string `json:"writer,omitempty"`  // the way to the primary, for what stands in this region
 	Peers   string `json:"peers,omitempty"`   // the same for the other regions: mutual TLS by tls/peer.crt, peer.key and peer-ca.crt
+	Inside  string `json:"inside,omitempty"`  // as HTTP, for whoever manages the realms: no rule keeps him out. On this machine alone
 	Metrics string `json:"metrics,omitempty"` // GET /metrics, for anybody who gets there
 }
 

@@ -201,9 +201,9 @@ func TestLogsAreCutAndOlderOnesKept(t *testing.T) {
 
 // Whoever runs the data plane, only what is declared can be reached from elsewhere.
 func TestNothingListensButWhatIsDeclared(t *testing.T) {
-	r := newRegion(t, Config{Listen: Listen{HTTP: freeAddress(t), Writer: freeAddress(t), Metrics: freeAddress(t)}}).start()
+	r := newRegion(t, Config{Listen: Listen{HTTP: freeAddress(t), Writer: freeAddress(t), Inside: freeAddress(t), Metrics: freeAddress(t)}}).start()
 	r.must(r.Upgrade(r.ctx, 1))
-	want := map[string]bool{r.config.Listen.HTTP: true, r.config.Listen.Writer: true, r.config.Listen.Metrics: true}
+	want := map[string]bool{r.config.Listen.HTTP: true, r.config.Listen.Writer: true, r.config.Listen.Inside: true, r.config.Listen.Metrics: true}
 	for _, pid := range []int{r.look().PID, r.keeper()} {
 		sockets := map[string]bool{}
 		fds, _ := filepath.Glob(fmt.Sprintf("/proc/%d/fd/*", pid))

@@ -1,0 +1,277 @@
+package local
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"os"
+	"slices"
+	"strconv"
+
+	"github.com/cloakwork/cloakwork/drift"
+	"github.com/cloakwork/cloakwork/reconcile/platform"
+	"github.com/cloakwork/cloakwork/reconcile/platform/local/dataplane"
+	"github.com/cloakwork/cloakwork/reconcile/platform/local/distribution"
+	"github.com/cloakwork/cloakwork/reconcile/platform/local/postgres"
+	"github.com/cloakwork/cloakwork/schema"
+)
+
+// databaseSlot is what the data plane calls the database's process. Nodes' names end with a number.
+const databaseSlot = "postgres"
+
+// managed tells whether the database is ours.
+func managed(want schema.Deployment) bool { return want.DB.Host == "" && want.DB.URL == "" }
+
+// server is the database of a region.
+func (s site) server(region string) (postgres.Server, error) {
+	dir := s.path("regions", region, "db")
+	server := postgres.Server{Name: region, Dir: dir}
+	major, err := postgres.Major(dir)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return server, err
+	}
+	if server.Programs, err = postgres.Find("", major); err != nil {
+		return server, err
+	}
+	if os.Getuid() == 0 {
+		server.Account, err = postgres.AccountOf("postgres")
+	}
+	return server, err
+}
+
+// socket is where the database of a region answers.
+func (s site) socket(region string) string {
+	return postgres.Server{Dir: s.path("regions", region, "db")}.Socket()
+}
+
+// database has the database of a region run, and the way to it lead there.
+func (w *work) database(ctx context.Context, plane *dataplane.Client, region string) error {
+	if !managed(w.want) {
+		return nil
+	}
+	db, err := w.server(region)
+	if err != nil {
+		return err
+	}
+	seen, err := plane.Look(ctx)
+	if err != nil {
+		return err
+	}
+	told, there := seen.Told.Nodes[databaseSlot]
+	if there && told.Run && seen.Told.Writer.Mode == dataplane.Routed {
+		return db.AwaitUp(ctx)
+	}
+	a, err := w.credentials()
+	if err != nil {
+		return err
+	}
+	if err := db.Init(ctx, a.Database); err != nil {
+		return err
+	}
+	command, err := db.Command()
+	if err != nil {
+		return err
+	}
+	revision := strconv.Itoa(db.Programs.Major)
+	if err := w.write(command, "regions", region, "plane", "nodes", databaseSlot, revision+".json"); err != nil {
+		return err
+	}
+	if err := plane.Run(ctx, w.step.Epoch, databaseSlot, revision); err != nil {
+		return err
+	}
+	if err := db.AwaitUp(ctx); err != nil {
+		return err
+	}
+	if err := db.Ensure(ctx); err != nil {
+		return err
+	}
+	_, err = plane.Route(ctx, w.step.Epoch, []string{region})
+	return err
+}
+
+// usualPool is how many connections a node has at most, where nothing is declared.
+const usualPool = 50
+
+// databaseOptions is how a node gets to the database.
+func (w *work) databaseOptions(region string, r release, n *distribution.Node) error {
+	if r.External {
+		return nil // the release says it all
+	}
+	a, err := w.credentials()
+	if err != nil {
+		return err
+	}
+	c, _, err := w.config(region)
+	if err != nil {
+		return err
+	}
+	n.Options["db-url"] = "jdbc:postgresql://" + c.Listen.Writer + "/" + postgres.Database + "?connectTimeout=5&loginTimeout=15&socketTimeout=60&tcpKeepAlive=true&sslmode=disable"
+	n.Options["db-username"] = string(postgres.Keycloak)
+	n.Secrets["db-password"] = a.Database[postgres.Keycloak]
+	return nil
+}
+
+// external is how nodes get to a database that isn't ours.
+func external(spec *distribution.Spec, db schema.Database) {
+	set := func(name, value string) {
+		if value != "" {
+			spec.Options[name] = value
+		}
+	}
+	set("db-url", db.URL)
+	set("db-url-host", db.Host)
+	set("db-url-database", db.Database)
+	set("db-schema", db.Schema)
+	if db.Port > 0 {
+		set("db-url-port", strconv.Itoa(db.Port))
+	}
+	spec.Secrets["db-username"], spec.Secrets["db-password"] = db.UsernameSecret.Value, db.PasswordSecret.Value
+	spec.Hidden = append(spec.Hidden, db.PasswordSecret.Value)
+}
+
+// seeDatabase looks at a region's database.
+func (s site) seeDatabase(ctx context.Context, want schema.Deployment, r *platform.Region) error {
+	if !managed(want) {
+		return nil
+	}
+	if _, err := os.Stat(s.path("regions", r.Name, "db")); err != nil {
+		return nil
+	}
+	db, err := s.server(r.Name)
+	if err != nil {
+		return err
+	}
+	seen, err := db.Look(ctx)
+	if err != nil {
+		return err
+	}
+	r.Role, r.Streaming, r.Lag, r.LSN = seen.Role, seen.Streaming, seen.Lag, seen.LSN
+	return nil
+}
+
+// settings are those of the database that a deployment needs.
+func settings(want schema.Deployment) postgres.Settings {
+	pool := want.DB.PoolMaxSize
+	if pool == 0 {
+		pool = usualPool
+	}
+	return postgres.Settings{"max_connections": strconv.Itoa(max(500, len(want.Regions)*(want.Instances+1)*pool+20))}
+}
+
+func (d *Driver) desireDatabases(want schema.Deployment, state schema.State) {
+	if !managed(want) {
+		return
+	}
+	for _, r := range want.Regions {
+		o := postgres.Object(r.Name, settings(want))
+		o.Origin = want.Origin
+		state[o.Address] = o
+	}
+}
+
+// haveDatabase adds the settings of a region's database.
+func (s site) haveDatabase(ctx context.Context, want schema.Deployment, region string, have schema.State) error {
+	if _, err := os.Stat(s.path("regions", region, "db", "conf", "settings.conf")); err != nil || !managed(want) {
+		return nil
+	}
+	db, err := s.server(region)
+	if err != nil {
+		return err
+	}
+	o, err := db.Have(ctx, settings(want))
+	if err != nil {
+		return err
+	}
+	have[o.Address] = o
+	return nil
+}
+
+// applyDatabase makes the settings of a region's database as they are declared. Those of a region that is declared no more
+// stay with it.
+func (s site) applyDatabase(ctx context.Context, want schema.Deployment, c drift.Change) error {
+	key := c.Address.Key()
+	if c.Op == drift.Delete || len(key) != 2 {
+		return s.remember(c)
+	}
+	if err := passable(s.path("regions", key[1])); err != nil {
+		return err
+	}
+	db, err := s.server(key[1])
+	if err != nil {
+		return err
+	}
+	a, err := s.credentials()
+	if err != nil {
+		return err
+	}
+	if err := db.Init(ctx, a.Database); err != nil {
+		return err
+	}
+	if _, err := db.Configure(ctx, settings(want)); err != nil {
+		return err
+	}
+	return s.remember(c)
+}
+
+// forgetDead removes what dead nodes have left in the list by which nodes find each other: a new one would try for long to
+// join them. Whoever is in it has come through our data plane, so that all are known.
+func (w *work) forgetDead(ctx context.Context, plane *dataplane.Client, region string) error {
+	if !managed(w.want) {
+		return nil
+	}
+	slots, err := w.slots()
+	if err != nil {
+		return err
+	}
+	seen, err := plane.Look(ctx)
+	if err != nil {
+		return err
+	}
+	alive := map[string]bool{}
+	for _, l := range slots {
+		if i := slices.IndexFunc(seen.Nodes, func(n dataplane.NodeSeen) bool { return n.Name == l.Name }); i >= 0 && (seen.Nodes[i].Alive || seen.Nodes[i].Run) {
+			alive[net.JoinHostPort(address(w.want, l.Region), strconv.Itoa(l.Port+clusterPort))] = true
+		}
+	}
+	db, err := w.server(region)
+	if err != nil {
+		return err
+	}
+	known, err := db.Pings(ctx)
+	if err != nil {
+		return err
+	}
+	dead := slices.DeleteFunc(known, func(address string) bool { return alive[address] })
+	if len(dead) == 0 {
+		return nil
+	}
+	_, err = db.RemovePings(ctx, dead)
+	return err
+}
+
+// dumped is the epoch of the newest dump that is complete.
+func (s site) dumped() (epoch int64, err error) {
+	_, err = s.read(&epoch, "dumped.json")
+	return epoch, err
+}
+
+// dump writes a dump of the database.
+func (w *work) dump(ctx context.Context) error {
+	if !managed(w.want) {
+		return errors.New("the database isn't ours: dump it, and resume")
+	}
+	db, err := w.server(w.want.Active)
+	if err != nil {
+		return err
+	}
+	file := w.path("dumps", fmt.Sprintf("%d-%s.dump", w.step.Epoch, w.step.Revision))
+	if err := os.MkdirAll(w.path("dumps"), 0o700); err != nil {
+		return err
+	}
+	if _, err := db.Dump(ctx, file); err != nil {
+		return err
+	}
+	return w.write(w.step.Epoch, "dumped.json")
+}

@@ -1,0 +1,167 @@
+package local
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/cloakwork/cloakwork/drift"
+	"github.com/cloakwork/cloakwork/reconcile/platform"
+	"github.com/cloakwork/cloakwork/schema"
+)
+
+// A step is worked on by a goroutine of the process that began it, which holds the file "worker" locked for as long. What
+// comes of it stands in step.json. A step that is said to be under way while nobody holds the lock is lost.
+
+// verb is how a step is made, and how long that may take besides what a node may take to get ready.
+type verb struct {
+	do   func(*work, context.Context) error
+	most time.Duration
+}
+
+var verbs = map[drift.Verb]verb{
+	drift.Prepare: {(*work).prepare, 15 * time.Minute},
+	drift.Dump:    {(*work).dump, time.Hour},
+	drift.Drain:   {(*work).drain, 3 * time.Minute},
+	drift.Replace: {(*work).replace, 3 * time.Minute},
+	drift.Start:   {(*work).start, 2 * time.Minute},
+	drift.Probe:   {(*work).probe, 2 * time.Minute},
+	drift.Admit:   {(*work).admit, time.Minute},
+	drift.Add:     {(*work).add, 2 * time.Minute},
+	drift.Remove:  {(*work).remove, 3 * time.Minute},
+	drift.Gate:    {(*work).gate, 3 * time.Minute},
+	drift.Open:    {(*work).open, time.Minute},
+	drift.Stop:    {(*work).stop, 3 * time.Minute},
+}
+
+// work is a step on its way.
+type work struct {
+	site
+	want schema.Deployment
+	step drift.Step
+}
+
+// Do implements platform.Driver.
+func (d *Driver) Do(ctx context.Context, want schema.Deployment, step drift.Step) error {
+	s := d.site(want.Name)
+	if err := passable(s.dir); err != nil {
+		return err
+	}
+	unlock, err := s.lock()
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	record, err := s.record()
+	if err != nil {
+		return err
+	}
+	if step.Epoch != record.Epoch || step.Epoch == 0 {
+		return platform.ErrOldEpoch
+	}
+	how, ok := verbs[step.Verb]
+	if !ok {
+		return fmt.Errorf("platform local can't %s", step.Verb)
+	}
+	var move platform.Move
+	if _, err := s.read(&move, "step.json"); err != nil {
+		return err
+	}
+	worker, err := s.seize()
+	switch {
+	case err != nil:
+		return err
+	case worker == nil && move.Step == step:
+		return nil
+	case worker == nil:
+		return fmt.Errorf("another step is under way: %s", move.Step)
+	case move.Step == step && (move.State == platform.Done || move.State == platform.Failed):
+		return worker.Close()
+	}
+	w := &work{s, want, step}
+	if err := w.possible(); err != nil {
+		worker.Close()
+		return err
+	}
+	if err := s.write(platform.Move{Step: step, State: platform.Doing, At: now()}, "step.json"); err != nil {
+		worker.Close()
+		return fmt.Errorf("keep the step: %w", err)
+	}
+	d.working.Go(func() {
+		defer worker.Close()
+		w.run(how)
+	})
+	return nil
+}
+
+// possible tells what of the step can't be meant.
+func (w *work) possible() error {
+	switch w.step.Verb {
+	case drift.Prepare:
+		if w.step.Revision != w.want.Revision {
+			return fmt.Errorf("revision %s isn't declared", w.step.Revision)
+		}
+	case drift.Replace, drift.Add:
+		if _, err := w.release(w.step.Revision); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// run works on the step, and keeps what comes of it; where the driver is closed, nothing.
+func (w *work) run(how verb) {
+	ctx, cancel := context.WithTimeout(w.life, how.most+w.Ready)
+	defer cancel()
+	began := time.Now()
+	err := how.do(w, ctx)
+	if w.life.Err() != nil {
+		return
+	}
+	move := platform.Move{Step: w.step, State: platform.Done, At: now()}
+	if err != nil {
+		if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+			err = fmt.Errorf("takes longer than %s: %w", how.most+w.Ready, err)
+		}
+		hide := w.secrets()
+		move.State, move.Why, move.Log = platform.Failed, hide.Replace(err.Error()), hide.Replace(w.lastLines(err))
+	}
+	w.Log.Info("step ended", "deployment", w.name, "step", w.step.String(), "epoch", w.step.Epoch, "state", string(move.State),
+		"why", drift.Escape(move.Why), "seconds", time.Since(began).Seconds())
+	for { // until it is written, the step is under way: a full disk may be mended
+		if err := w.write(move, "step.json"); err == nil {
+			return
+		} else {
+			w.Log.Error("keep what came of a step", "deployment", w.name, "step", w.step.String(), "error", err)
+		}
+		select {
+		case <-time.After(time.Second):
+		case <-w.life.Done():
+			return
+		}
+	}
+}
+
+// move is the last step that was taken up, and how far it is.
+func (s site) move() (platform.Move, error) {
+	for {
+		var m, again platform.Move
+		if _, err := s.read(&m, "step.json"); err != nil || m.State != platform.Doing {
+			return m, err
+		}
+		busy, err := s.worked()
+		if err != nil || busy {
+			return m, err
+		}
+		if _, err := s.read(&again, "step.json"); err != nil {
+			return m, err
+		}
+		if again == m {
+			m.State = platform.Lost
+			return m, nil
+		}
+	}
+}
+
+func now() time.Time { return time.Now().UTC() }
