@@ -37,11 +37,19 @@ func (s Server) signIn(ctx context.Context, role Role, password, database string
 	config.Password, config.ConnectTimeout, config.Fallbacks = password, patience, nil
 	config.RuntimeParams = map[string]string{"application_name": "cloakwork"}
 	conn, err := pgx.ConnectConfig(ctx, config)
-	if err != nil {
-		return nil, s.explain(fmt.Errorf("sign in to database %s as %s: %w", s.Name, role, err))
+	if err == nil {
+		return conn, nil
 	}
-	return conn, nil
+	err = s.explain(fmt.Errorf("sign in to database %s as %s: %w", s.Name, role, err))
+	var refused *pgconn.PgError
+	if errors.As(err, &refused) && refused.Code == starting || errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, fs.ErrNotExist) {
+		err = fmt.Errorf("%w: %w", ErrDown, err)
+	}
+	return nil, err
 }
+
+// starting is PostgreSQL's code for a server that starts or stops.
+const starting = "57P03"
 
 // explain adds to an error what a person can do about it.
 func (s Server) explain(err error) error {
@@ -52,16 +60,12 @@ func (s Server) explain(err error) error {
 	}
 	text := err.Error()
 	switch {
-	case err == nil:
-		return nil
 	case code == "28P01" || code == "28000" || strings.Contains(text, "password authentication failed"):
 		return fmt.Errorf("%w: the server has another password than the files in %s; SetPassword makes them the same, or put the right one there", err, s.path("secrets"))
 	case code == "53100" || errors.Is(err, syscall.ENOSPC) || strings.Contains(text, syscall.ENOSPC.Error()) || strings.Contains(text, "No space left on device"):
 		return fmt.Errorf("%w: the disk is full: %s; make room, and it goes on by itself", err, s.room())
 	case code == "53300":
 		return fmt.Errorf("%w: all connections are taken: raise max_connections, or make the nodes' pools smaller", err)
-	case code == "57P03", errors.Is(err, syscall.ECONNREFUSED), errors.Is(err, fs.ErrNotExist) && !strings.Contains(text, "secrets"):
-		return fmt.Errorf("%w: %w", ErrDown, err)
 	}
 	return err
 }

@@ -17,12 +17,23 @@ func used(t *testing.T, name string) (Server, func()) {
 	t.Helper()
 	s, stop := primary(t, name)
 	do(t, s, Database, "SET ROLE keycloak", "CREATE TABLE realm (id int PRIMARY KEY, name text)",
-		"INSERT INTO realm SELECT n, repeat('x', 500) FROM generate_series(1, 2000) n", `CREATE TABLE "User Entity" (id int)`)
+		"INSERT INTO realm SELECT n, repeat('x', 500) FROM generate_series(1, 2000) n", `CREATE TABLE "User Entity" (id int)`, "RESET ROLE", "CREATE SCHEMA audit", "CREATE TABLE audit.line AS SELECT 1 AS id")
 	return s, stop
 }
 
-func TestADumpIsCompleteOrNotThereAndRestoresToTheSameCounts(t *testing.T) {
+func TestAServerInUse(t *testing.T) {
 	s, _ := used(t, "paris")
+	for name, test := range map[string]func(*testing.T, Server){
+		"a dump is complete or not there, and restores to the same counts": dumpAndRestore,
+		"a disk that is full is said so":                                   fullDisk,
+		"passwords are replaced, and a wrong one is said so":               passwords,
+		"only the pings that are named are removed":                        pings,
+	} {
+		t.Run(name, func(t *testing.T) { test(t, s) })
+	}
+}
+
+func dumpAndRestore(t *testing.T, s Server) {
 	ctx, file := t.Context(), filepath.Join(t.TempDir(), "7.dump")
 	late, cancel := context.WithCancel(ctx)
 	cancel()
@@ -34,7 +45,7 @@ func TestADumpIsCompleteOrNotThereAndRestoresToTheSameCounts(t *testing.T) {
 	}
 	d, err := s.Dump(ctx, file)
 	must(t, err)
-	want := Counts{"public.realm": 2000, "public.User Entity": 0}
+	want := Counts{"public.realm": 2000, "public.User Entity": 0, "audit.line": 1}
 	if diff := cmp.Diff(want, d.Counts); diff != "" {
 		t.Errorf("counts (-want +have):\n%s", diff)
 	}
@@ -44,6 +55,7 @@ func TestADumpIsCompleteOrNotThereAndRestoresToTheSameCounts(t *testing.T) {
 		}
 	}
 	do(t, s, Database, "DELETE FROM realm WHERE id > 5")
+	defer do(t, s, Database, "INSERT INTO realm SELECT n, repeat('x', 500) FROM generate_series(6, 2000) n")
 	if again, err := s.Dump(ctx, file); err != nil || again.SHA256 != d.SHA256 || again.Counts["public.realm"] != 2000 {
 		t.Errorf("dumped again to the same file: %+v, %v", again, err)
 	}
@@ -78,8 +90,7 @@ func TestADumpIsCompleteOrNotThereAndRestoresToTheSameCounts(t *testing.T) {
 	}
 }
 
-func TestADiskThatIsFullIsSaidSo(t *testing.T) {
-	s, _ := used(t, "paris")
+func fullDisk(t *testing.T, s Server) {
 	file := filepath.Join(t.TempDir(), "7.dump")
 	must(t, os.Symlink("/dev/full", file+".partial")) // a disk that is
 	_, err := s.Dump(t.Context(), file)
@@ -93,8 +104,9 @@ func TestADiskThatIsFullIsSaidSo(t *testing.T) {
 	must(t, err)
 }
 
-func TestPasswordsAreReplacedAndAWrongOneIsSaidSo(t *testing.T) {
-	s, _ := primary(t, "paris")
+func passwords(t *testing.T, s Server) {
+	before, err := s.Passwords()
+	must(t, err)
 	ctx := t.Context()
 	must(t, s.SetPassword(ctx, Keycloak, `o'ne: \more`))
 	must(t, s.TrySignIn(ctx, Keycloak))
@@ -108,14 +120,15 @@ func TestPasswordsAreReplacedAndAWrongOneIsSaidSo(t *testing.T) {
 		t.Error("the verifier isn't of the password")
 	}
 	must(t, s.writePassword(Own, "wrong"))
+	defer func() { must(t, s.writePassword(Own, before[Own])) }()
 	if err := s.Ensure(ctx); err == nil || !strings.Contains(err.Error(), s.path("secrets")) {
 		t.Errorf("our own is wrong, and it says %v", err)
 	}
 }
 
-func TestOnlyThePingsThatAreNamedAreRemoved(t *testing.T) {
-	s, _ := primary(t, "paris")
+func pings(t *testing.T, s Server) {
 	ctx := t.Context()
+	defer do(t, s, Database, "DROP TABLE jgroups_ping")
 	if removed, err := s.RemovePings(ctx, []string{"127.0.0.1:7800"}); err != nil || len(removed) != 0 {
 		t.Errorf("before any node has started: %v, %v", removed, err)
 	}

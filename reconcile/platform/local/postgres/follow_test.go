@@ -43,12 +43,22 @@ func TestARegionFollowsTakesOverAndComesBackThroughTheDataPlanes(t *testing.T) {
 		t.Errorf("a standby is dumped: %+v, %v", d, err)
 	}
 
-	// Cut off and degraded, paris acknowledges what nobody else has, and dies.
+	// While milan is cut off nothing is acknowledged; degraded, paris acknowledges what nobody else has, and dies.
 	_, err = milan.Client.Fence(ctx, milan.next())
 	must(t, err)
-	milan.sees("it is cut off", func(s Seen) bool { return !s.Streaming })
+	milan.sees("it is cut off", func(s Seen) bool { return !s.Streaming && s.Why != "" })
+	acknowledged := make(chan error)
+	go func() { acknowledged <- paris.insert(3) }()
+	paris.sees("a commit waits", func(Seen) bool {
+		return query[int64](t, paris.Server, "postgres", "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'SyncRep'") == 1
+	})
+	select {
+	case err := <-acknowledged:
+		t.Errorf("what milan hasn't got is acknowledged: %v", err)
+	default:
+	}
 	must(t, paris.Standbys(ctx, []string{"milan"}, false))
-	must(t, paris.insert(3))
+	must(t, <-acknowledged)
 	paris.kill()
 	if _, err := os.Stat(filepath.Join(paris.Server.Dir, "conf", "postgresql.conf")); err == nil {
 		t.Error("fenced, it can be started")
@@ -65,6 +75,21 @@ func TestARegionFollowsTakesOverAndComesBackThroughTheDataPlanes(t *testing.T) {
 	paris.route("milan")
 	must(t, milan.insert(4))
 
+	// Brought back by hand it believes to be a primary, and nobody gets there.
+	byHand, err := paris.Command()
+	must(t, err)
+	byHand.Argv = append(byHand.Argv, "-c", "config_file="+paris.path("conf", fencedConf))
+	stop := startedBy(t, paris.Server, byHand)
+	if s, err := paris.Server.Look(ctx); err != nil || s.Role != platform.Primary || s.Timeline != 1 {
+		t.Errorf("started by hand: %+v, %v", s, err)
+	}
+	must(t, paris.insert(5))
+	must(t, milan.insert(6))
+	if got := paris.rows(); got != "1 2 3" {
+		t.Errorf("on the wrong side is %s", got)
+	}
+	stop()
+
 	// It comes back without what only it had.
 	if how, err = paris.Follow(ctx, paris.writer, p); err != nil || how != Rewound {
 		t.Fatalf("back, it %s: %v", how, err)
@@ -73,9 +98,9 @@ func TestARegionFollowsTakesOverAndComesBackThroughTheDataPlanes(t *testing.T) {
 	paris.sees("it streams", func(s Seen) bool { return s.Role == platform.Standby && s.Streaming && s.Timeline == 2 })
 	must(t, milan.Standbys(ctx, []string{"paris"}, true))
 	milan.sees("it waits for paris", func(s Seen) bool { return len(s.Standbys) == 1 && s.Standbys[0].Synchronous })
-	must(t, paris.insert(5))
+	must(t, paris.insert(7))
 	for _, r := range []*region{paris, milan} {
-		if got := r.rows(); got != "1 2 4 5" {
+		if got := r.rows(); got != "1 2 4 5 6 7" {
 			t.Errorf("%s has %s", r.Name, got)
 		}
 	}
@@ -100,13 +125,15 @@ func TestARegionFollowsTakesOverAndComesBackThroughTheDataPlanes(t *testing.T) {
 	}
 	milan.run()
 	milan.sees("it streams", func(s Seen) bool { return s.Streaming && s.Timeline == 3 })
-	must(t, milan.insert(6))
-	if got := paris.rows(); got != "1 2 4 5 6" {
+	must(t, milan.insert(8))
+	if got := paris.rows(); got != "1 2 4 5 6 7 8" {
 		t.Errorf("paris has %s", got)
 	}
 	if got := query[int64](t, milan.Server, "postgres", "SELECT count(*) FROM pg_replication_slots"); got != 0 {
 		t.Errorf("a standby keeps WAL in %d slots", got)
 	}
+	nowhere(t, p, "/proc/[0-9]*/cmdline", "/proc/[0-9]*/environ", paris.Server.Dir+"/log/*", milan.Server.Dir+"/log/*", paris.Client.Dir+"/log/*", paris.Server.Dir+"/data/postgresql*.conf",
+		paris.Server.Dir+"/conf/*.conf", milan.Client.Dir+"/*.json", milan.Client.Dir+"/nodes/*/*")
 }
 
 func TestWhatIsSpoiltIsCopiedAndWhatIsForeignStays(t *testing.T) {
@@ -152,6 +179,18 @@ func TestWhatIsSpoiltIsCopiedAndWhatIsForeignStays(t *testing.T) {
 		t.Error("copied, it is spoilt still")
 	}
 
+	// A standby that was away for longer than anything is kept for it.
+	do(t, paris.Server, "postgres", "ALTER SYSTEM SET max_slot_wal_keep_size = '16MB'", "ALTER SYSTEM SET checkpoint_timeout = '30s'", "ALTER SYSTEM SET max_wal_size = '32MB'", "SELECT pg_reload_conf()")
+	for range 4 {
+		do(t, paris.Server, "postgres", "SELECT pg_logical_emit_message(false, 'w', 'w')", "SELECT pg_switch_wal()", "CHECKPOINT")
+	}
+	if seen := paris.sees("milan's WAL is gone", func(s Seen) bool { return len(s.Standbys) == 1 && s.Standbys[0].Lost }); seen.Standbys[0].Name != "milan" || seen.Standbys[0].Connected {
+		t.Errorf("paris sees %+v", seen.Standbys)
+	}
+	if how, err := milan.Follow(ctx, milan.writer, p); err != nil || how != Copied {
+		t.Errorf("it %s: %v", how, err)
+	}
+
 	// Data of another database.
 	must(t, os.RemoveAll(milan.Data()))
 	must(t, milan.Init(ctx, p))
@@ -160,5 +199,30 @@ func TestWhatIsSpoiltIsCopiedAndWhatIsForeignStays(t *testing.T) {
 	}
 	if !exists(filepath.Join(milan.Data(), "PG_VERSION")) {
 		t.Error("the other's data is gone")
+	}
+}
+
+// nowhere fails where one of the files holds a password.
+func nowhere(t *testing.T, p Passwords, patterns ...string) {
+	t.Helper()
+	read := 0
+	for _, pattern := range patterns {
+		found, err := filepath.Glob(pattern)
+		must(t, err)
+		for _, file := range found {
+			b, err := os.ReadFile(file)
+			if err != nil {
+				continue // a process that has ended, or isn't ours
+			}
+			read++
+			for role, password := range p {
+				if strings.Contains(string(b), password) {
+					t.Errorf("the password of %s is in %s", role, file)
+				}
+			}
+		}
+	}
+	if read < 20 {
+		t.Errorf("%d files were read", read)
 	}
 }

@@ -4,9 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -20,7 +23,7 @@ type Seen struct {
 	Made bool   // there is data
 	Up   bool   // it answers
 	Runs bool   // its process is there; one that runs and isn't up starts, recovers or stops
-	Why  string // it isn't up: what is known of that
+	Why  string // it isn't up, or a standby that doesn't stream: the last that it said about that
 
 	Role     platform.Role // of one that is down, what it will be when it is started; Fenced where it won't
 	System   string        // names the data: regions whose systems differ have nothing in common
@@ -65,15 +68,54 @@ func (s Server) Look(ctx context.Context) (seen Seen, err error) {
 		return seen, err
 	}
 	defer conn.Close(context.WithoutCancel(ctx))
-	if err := seen.ask(ctx, conn); err != nil {
+	err = seen.ask(ctx, conn)
+	if err != nil && conn.IsClosed() && ctx.Err() == nil { // it has gone meanwhile
+		return s.lookAside(ctx, Seen{Made: true, Runs: seen.Runs}, err)
+	}
+	if err != nil {
 		return seen, s.explain(fmt.Errorf("look at database %s: %w", s.Name, err))
+	}
+	if seen.Role == platform.Standby && !seen.Streaming {
+		seen.Why = s.complaint()
 	}
 	return seen, nil
 }
 
+// complaint is the last thing that went wrong with the server as a whole, as its log has it, since it was last well.
+func (s Server) complaint() string {
+	f, err := os.Open(s.Log())
+	if err != nil {
+		return ""
+	}
+	defer f.Close()
+	const enough = 16 << 10
+	if end, err := f.Seek(0, io.SeekEnd); err == nil {
+		_, _ = f.Seek(max(0, end-enough), io.SeekStart) // where it can't, all is read
+	}
+	text, err := io.ReadAll(f)
+	if err != nil {
+		return ""
+	}
+	for _, line := range slices.Backward(strings.Split(string(text), "\n")) {
+		if well.MatchString(line) {
+			break
+		}
+		if m := fault.FindStringSubmatch(line); m != nil {
+			return s.explain(errors.New(m[1])).Error()
+		}
+	}
+	return ""
+}
+
+// What the log says of the server itself; a line that is about a connection has its user and database before FATAL.
+var (
+	fault = regexp.MustCompile(`^(?:[-\d]+ [:.\d]+ \w+ \[\d+\] (?:FATAL|PANIC):  |postgres: )(.*)`)
+	well  = regexp.MustCompile(`LOG:  (?:database system is ready to accept|started streaming)`)
+)
+
 // lookAside reads what a server that is down has left.
 func (s Server) lookAside(ctx context.Context, seen Seen, down error) (Seen, error) {
-	if down != nil {
+	if seen.Why = s.complaint(); seen.Why == "" && down != nil {
 		seen.Why = down.Error()
 	}
 	c, err := s.Control(ctx)
@@ -83,7 +125,7 @@ func (s Server) lookAside(ctx context.Context, seen Seen, down error) (Seen, err
 	seen.System, seen.Timeline, seen.LSN = c.System, c.Timeline, c.LSN
 	switch {
 	case s.Fenced():
-		seen.Role, seen.Why = platform.Fenced, "fenced"
+		seen.Role, seen.Why = platform.Fenced, ""
 	case exists(filepath.Join(s.Data(), "standby.signal")):
 		seen.Role = platform.Standby
 	default:

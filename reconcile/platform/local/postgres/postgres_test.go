@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/cloakwork/cloakwork/reconcile/platform"
+	"github.com/cloakwork/cloakwork/reconcile/platform/local/dataplane"
 	"github.com/jackc/pgx/v5"
 )
 
@@ -42,9 +43,12 @@ func newServer(t *testing.T, name string) Server {
 func started(t *testing.T, s Server) (stop func()) {
 	t.Helper()
 	c, err := s.Command()
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
+	return startedBy(t, s, c)
+}
+
+func startedBy(t *testing.T, s Server, c dataplane.Command) (stop func()) {
+	t.Helper()
 	log, err := os.OpenFile(c.Log, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
 	if err != nil {
 		t.Fatal(err)
@@ -52,7 +56,10 @@ func started(t *testing.T, s Server) (stop func()) {
 	defer log.Close()
 	cmd := exec.Command(c.Argv[0], c.Argv[1:]...)
 	cmd.Env, cmd.Dir, cmd.Stdout, cmd.Stderr = c.Env, c.Dir, log, log
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Credential: &syscall.Credential{Uid: *c.UID, Gid: *c.GID, NoSetGroups: os.Getuid() != 0}}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	if c.UID != nil {
+		cmd.SysProcAttr.Credential = &syscall.Credential{Uid: *c.UID, Gid: *c.GID}
+	}
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}

@@ -86,10 +86,11 @@ func (s Server) Command() (dataplane.Command, error) {
 	if err := s.fits(); err != nil {
 		return dataplane.Command{}, err
 	}
-	return dataplane.Command{
-		Argv: append([]string{s.Programs.path("postgres"), "-D", s.Data()}, s.closed()...),
-		Env:  environment, Dir: "/", UID: &a.UID, GID: &a.GID, Log: s.Log(), Interrupt: true,
-	}, nil
+	c := dataplane.Command{Argv: append([]string{s.Programs.path("postgres"), "-D", s.Data()}, s.closed()...), Env: environment, Dir: "/", Log: s.Log(), Interrupt: true}
+	if a != ours() { // only root may say who
+		c.UID, c.GID = &a.UID, &a.GID
+	}
+	return c, nil
 }
 
 // closed are the arguments by which the server is reached through nothing but its socket, and believes no files but ours.

@@ -66,7 +66,7 @@ func TestSettingsChangedByHandShowAndAreCorrected(t *testing.T) {
 	configure("")
 	same("written again", want)
 	must(t, os.Remove(s.path("conf", "settings.conf")))
-	same("a file gone", with(map[string]any{"files": "changed by hand: settings.conf", "work_mem": "4096", "max_connections": "100", "wal_log_hints": "off",
+	same("a file gone", with(map[string]any{"files": "changed by hand: settings.conf", "work_mem": "4096", "max_connections": "100", "wal_log_hints": "off", "hot_standby_feedback": "off",
 		"max_slot_wal_keep_size": "-1", "wal_receiver_timeout": "60000", "wal_sender_timeout": "60000", "log_line_prefix": "%m [%p] ", "log_timezone": "GMT"}))
 	configure("")
 	same("written anew", want)
