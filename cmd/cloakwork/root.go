@@ -62,7 +62,7 @@ type flags struct {
 }
 
 func newCLI(in io.Reader, out, errs io.Writer) *cli {
-	c := &cli{in: in, secrets: &secrets{}, paint: plain, paintErrs: plain}
+	c := &cli{in: in, secrets: &secrets{}, paint: plain, paintErrs: plain, drivers: map[string]opener{"local": openLocal}}
 	c.progress = &progress{terminal: errs}
 	c.out = redacting{out, c.secrets}
 	c.errs = redacting{c.progress, c.secrets}

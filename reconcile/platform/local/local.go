@@ -21,7 +21,8 @@ import (
 // Driver runs deployments on this machine. It keeps nothing in memory but the steps that it works on.
 type Driver struct {
 	Options
-	dir string
+	dir      string
+	uid, gid *uint32 // who nodes run as, where it isn't we
 
 	life    context.Context // of the steps
 	end     context.CancelFunc
@@ -31,6 +32,7 @@ type Driver struct {
 // Options of Open; the zero value is good.
 type Options struct {
 	Log    *slog.Logger
+	User   string        // who nodes run as; default us, or for root keycloak, or nobody where there is no such user
 	Binary string        // the program whose verb dataplane is the data plane; default the one that runs
 	Cache  string        // where distributions and builds are; default /var/cache/cloakwork for root, distribution.CacheDir for others
 	Source string        // where distributions come from, as distribution.Store has it
@@ -61,6 +63,9 @@ func Open(dir string, o Options) (*Driver, error) {
 		return nil, fmt.Errorf("make the folder of deployments: %w", err)
 	}
 	d := &Driver{Options: o, dir: dir}
+	if d.uid, d.gid, err = runner(o.User); err != nil {
+		return nil, fmt.Errorf("who nodes run as: %w", err)
+	}
 	d.life, d.end = context.WithCancel(context.Background())
 	return d, nil
 }

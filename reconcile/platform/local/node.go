@@ -83,14 +83,13 @@ func (w *work) configureNode(l slot) error {
 	if err := passable(w.path("regions", l.Region, "nodes")); err != nil {
 		return err
 	}
-	uid, gid := w.user()
-	if err := build.Home(w.home(l), r.Spec, node, uid, gid); err != nil {
+	if err := build.Home(w.home(l), r.Spec, node, w.uid, w.gid); err != nil {
 		return err
 	}
 	argv, env := build.Command(w.home(l), r.Spec, node)
 	at := func(port int) string { return net.JoinHostPort(l.Host, strconv.Itoa(l.Port+port)) }
 	return w.write(dataplane.Command{
-		Argv: argv, Env: env, Dir: w.home(l), UID: uid, GID: gid, Log: w.nodeLog(l),
+		Argv: argv, Env: env, Dir: w.home(l), UID: w.uid, GID: w.gid, Log: w.nodeLog(l),
 		Address: at(0), Health: "http://" + at(managementPort) + r.Base + healthPath,
 	}, "regions", l.Region, "plane", "nodes", l.Name, l.Revision+".json")
 }

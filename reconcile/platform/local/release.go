@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
-	"os/user"
 	"slices"
 	"strconv"
 	"strings"
@@ -33,29 +31,7 @@ func (s site) release(revision string) (r release, err error) {
 
 // store is where distributions and builds are.
 func (d *Driver) store() distribution.Store {
-	uid, gid := d.user()
-	return distribution.Store{Dir: d.Cache, Source: d.Source, UID: uid, GID: gid}
-}
-
-// user is who nodes run as, where it isn't we: never root.
-func (d *Driver) user() (uid, gid *uint32) {
-	if os.Getuid() != 0 {
-		return nil, nil
-	}
-	for _, name := range []string{"keycloak", "nobody"} {
-		u, err := user.Lookup(name)
-		if err != nil {
-			continue
-		}
-		a, errA := strconv.ParseUint(u.Uid, 10, 32)
-		b, errB := strconv.ParseUint(u.Gid, 10, 32)
-		if errA == nil && errB == nil && a != 0 {
-			uid, gid := uint32(a), uint32(b)
-			return &uid, &gid
-		}
-	}
-	nobody := uint32(65534)
-	return &nobody, &nobody
+	return distribution.Store{Dir: d.Cache, Source: d.Source, UID: d.uid, GID: d.gid}
 }
 
 // prepare makes the revision ready, tries it aside, and compares it with what runs.

@@ -1,0 +1,47 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/cloakwork/cloakwork/reconcile/platform/local"
+	"github.com/cloakwork/cloakwork/schema"
+)
+
+// openLocal opens platform local.
+func openLocal(c *cli, settings schema.Platforms, state string) (host, error) {
+	driver, err := local.Open(localFolder(settings.Local.Folder, state), local.Options{
+		Log: c.log, User: settings.Local.User, Source: distributions(settings.Local.Distributions)})
+	if err != nil {
+		return host{}, err
+	}
+	return host{Driver: driver, Admin: driver.Connection, Close: driver.Close}, nil
+}
+
+// localFolder is where deployments stand. Root's own home is nobody else's, and nodes run as another user.
+func localFolder(declared, state string) string {
+	if declared != "" {
+		return declared
+	}
+	home, err := os.UserHomeDir()
+	if os.Getuid() == 0 && err == nil && strings.HasPrefix(state+"/", home+"/") {
+		state = "/var/lib/cloakwork"
+	}
+	return filepath.Join(state, "local")
+}
+
+// distributions is where the archives of Keycloak come from, with {version} in it; "" is Maven's own repository.
+func distributions(from schema.Distributions) string {
+	if from.Maven != "" {
+		return strings.TrimSuffix(from.Maven, "/") + "/org/keycloak/keycloak-quarkus-dist/{version}/keycloak-quarkus-dist-{version}.tar.gz"
+	}
+	if from.Folder != "" {
+		archives := filepath.Join(from.Folder, "keycloak-{version}.tar.gz")
+		if found, _ := filepath.Glob(strings.Replace(archives, "{version}", "*", 1)); len(found) > 0 { // the pattern is ours
+			return archives
+		}
+		return filepath.Join(from.Folder, "keycloak-{version}")
+	}
+	return from.URL
+}
