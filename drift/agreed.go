@@ -18,14 +18,18 @@ type Agreed struct {
 }
 
 // Agree notes changes.
-func Agree(changes []Change) ([]Agreed, error) {
+func Agree(facts schema.Facts, changes []Change) ([]Agreed, error) {
 	agreed := []Agreed{}
 	for _, c := range changes {
 		j := change(Change{Op: c.Op, Address: c.Address, From: c.From, Diffs: slices.Clone(c.Diffs)})
 		for i := range j.Diffs {
 			j.Diffs[i].Cause = ""
 		}
-		text, err := json.Marshal(j)
+		var found any
+		if c.Op == Delete {
+			found = []any{c.Have.ID, shown(facts, c.Have)}
+		}
+		text, err := json.Marshal([]any{j, found})
 		if err != nil {
 			return nil, err
 		}
@@ -36,8 +40,8 @@ func Agree(changes []Change) ([]Agreed, error) {
 }
 
 // Disagreements are the addresses of changes that are others than those agreed to, and of those that are no longer there.
-func Disagreements(agreed []Agreed, changes []Change) ([]schema.Address, error) {
-	now, err := Agree(changes)
+func Disagreements(facts schema.Facts, agreed []Agreed, changes []Change) ([]schema.Address, error) {
+	now, err := Agree(facts, changes)
 	if err != nil {
 		return nil, err
 	}
@@ -54,4 +58,26 @@ func Disagreements(agreed []Agreed, changes []Change) ([]schema.Address, error) 
 	}
 	slices.Sort(moved)
 	return slices.Compact(moved), nil
+}
+
+// shown is what an object holds that can be declared and is no secret, in the form in which it is compared.
+func shown(facts schema.Facts, o schema.Object) map[string]any {
+	kind := o.Address.Kind()
+	var walk func(prefix string, fields map[string]any) map[string]any
+	walk = func(prefix string, fields map[string]any) map[string]any {
+		all := map[string]any{}
+		for name, v := range fields {
+			path := prefix + name
+			if _, known := facts[kind][name]; prefix == "" && !known || facts.Secret(o, path) {
+				continue
+			}
+			if below, ok := v.(map[string]any); ok {
+				all[name] = walk(path+".", below)
+			} else if v = canonical(facts.Of(kind, path), v); v != nil {
+				all[name] = v
+			}
+		}
+		return all
+	}
+	return walk("", o.Fields)
 }

@@ -1,6 +1,7 @@
 package reconcile
 
 import (
+	"cmp"
 	"context"
 	"maps"
 	"slices"
@@ -70,6 +71,16 @@ func (w *work) renamedRealm(ctx context.Context) (realm.Live, error) {
 		}
 		if err := checkLimits(w.Want.Limits, w.report.Changes, nil, 1); err != nil {
 			return live, err
+		}
+		if w.Agreed != nil { // what is agreed to is all that the rename is the first of
+			w.live = live
+			if err := w.openLedger(); err != nil {
+				return live, err
+			}
+			all, err := w.decide()
+			if err = cmp.Or(err, w.Agreed(all)); err != nil {
+				return live, err
+			}
 		}
 		w.begin(change)
 		if err := former.Rename(ctx, w.Want.Ref.Realm); err != nil {

@@ -41,7 +41,7 @@ func (c *cli) passes(ctx context.Context, args []string, mode reconcile.Mode) (r
 		p := c.pass(conf, ref, mode)
 		p.Client, p.Account, p.FingerprintKey = client, who, key
 		if plan != nil {
-			p.Agreed = plan.agreed(ref)
+			p.Agreed = plan.agreed(p.Facts, ref)
 		}
 		if out.path != "" {
 			p.Outputs = out.take(c, ref.Realm)

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -46,7 +45,7 @@ func (c *cli) save(file string, args []string, conf *configuration, reports []dr
 	p := savedPlan{Cloakwork: savedHeader, Version: savedVersion, Made: time.Now().UTC().Truncate(time.Second), Paths: args,
 		Source: conf.source, Commit: conf.commit, Environment: conf.environment(), URL: c.flags.server, Deletion: c.flags.realmDeletion}
 	for _, r := range reports {
-		agreed, err := drift.Agree(r.Changes)
+		agreed, err := drift.Agree(conf.declared.Facts, r.Changes)
 		if err != nil {
 			return err
 		}
@@ -66,10 +65,10 @@ func (c *cli) save(file string, args []string, conf *configuration, reports []dr
 
 // saved is the saved plan that the first argument names, nil where it names none.
 func saved(args []string) (*savedPlan, error) {
-	if len(args) == 0 || args[0] == "-" || strings.HasSuffix(args[0], ".yaml") || strings.HasSuffix(args[0], ".yml") {
+	if len(args) == 0 {
 		return nil, nil
 	}
-	if info, err := os.Stat(args[0]); err != nil || !info.Mode().IsRegular() || filepath.Ext(args[0]) == ".cue" {
+	if info, err := os.Stat(args[0]); err != nil || !info.Mode().IsRegular() {
 		return nil, nil // what is wrong is said where manifests are read
 	}
 	text, err := os.ReadFile(args[0])
@@ -141,10 +140,10 @@ func orNone(s string) string {
 }
 
 // agreed holds the changes of a pass against those that were planned for its realm.
-func (p *savedPlan) agreed(ref schema.RealmRef) func([]drift.Change) error {
+func (p *savedPlan) agreed(facts schema.Facts, ref schema.RealmRef) func([]drift.Change) error {
 	i := slices.IndexFunc(p.Realms, func(r savedRealm) bool { return r.Server == ref.Server && r.Realm == ref.Realm })
 	return func(changes []drift.Change) error {
-		moved, err := drift.Disagreements(p.Realms[i].Changes, changes)
+		moved, err := drift.Disagreements(facts, p.Realms[i].Changes, changes)
 		if err != nil || len(moved) == 0 {
 			return err
 		}
