@@ -30,10 +30,11 @@ type Deploy struct {
 // Deployed is what a pass over a deployment came to.
 type Deployed struct {
 	drift.Report
-	Record  platform.Record
-	Seen    platform.Seen // when the pass began; zero where nobody could look
-	Serving bool          // some node of the active region serves
-	Until   time.Time     // when something is due by itself, besides the schedule; zero: nothing is
+	Record   platform.Record
+	Seen     platform.Seen // when the pass began
+	Observed bool          // somebody could look
+	Serving  bool          // some node of the active region serves
+	Until    time.Time     // when something is due by itself, besides the schedule; zero: nothing is
 }
 
 // Ready tells whether the deployment's realms may be read and written: no move is in progress, and somebody answers.
@@ -69,7 +70,7 @@ func (p Deploy) Run(ctx context.Context) (done Deployed, err error) {
 
 // see takes over what a look shows of the deployment as a whole.
 func (d *Deployed) see(want schema.Deployment, seen platform.Seen) {
-	d.Record, d.Seen = seen.Record, seen
+	d.Record, d.Seen, d.Observed = seen.Record, seen, true
 	active := seen.Record.Active
 	if active == "" {
 		active = want.Active

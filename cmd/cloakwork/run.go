@@ -87,14 +87,20 @@ func (c *cli) keeper(ctx context.Context) (*keeper, error) {
 	k.servers = c.connect(ctx, conf, k.platforms, func(string, string, int) {})
 	if conf == nil {
 		w, err := c.flaggedSource(k.platforms)
+		if err != nil {
+			return nil, err
+		}
+		w.memory = k.memory(w)
 		k.sources = []*watched{w}
-		return k, err
+		return k, nil
 	}
 	if err := c.alone(); err != nil {
 		return nil, err
 	}
 	for _, name := range slices.Sorted(maps.Keys(conf.Sources)) {
-		k.sources = append(k.sources, c.configuredSource(conf, k.platforms, k.servers, name))
+		w := c.configuredSource(conf, k.platforms, k.servers, name)
+		w.memory = k.memory(w)
+		k.sources = append(k.sources, w)
 	}
 	return k, nil
 }
@@ -116,6 +122,7 @@ func (k *keeper) run(ctx context.Context) error {
 					_ = poll.Run(ctx) // it ends with the context
 					return
 				}
+				w.memory.failed(err)
 				k.log.Error("begin with a source", "source", w.Name, "error", drift.Escape(err.Error()))
 				select {
 				case <-ctx.Done():
@@ -136,8 +143,11 @@ func (k *keeper) once(ctx context.Context) error {
 	for i, w := range k.sources {
 		all.Go(func() {
 			poll, err := k.poll(w)
-			if err == nil {
-				poll.Told = said.add
+			if err != nil {
+				w.memory.failed(err)
+			} else {
+				told := poll.Told
+				poll.Told = func(r drift.Report) { said.add(r); told(r) }
 				_, err = poll.Once(ctx)
 			}
 			failed[i] = err
@@ -177,6 +187,19 @@ func (k *keeper) once(ctx context.Context) error {
 type said struct {
 	mu      sync.Mutex
 	reports []drift.Report
+}
+
+// keep forgets all others.
+func (s *said) keep(which func(drift.Report) bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.reports = slices.DeleteFunc(s.reports, func(r drift.Report) bool { return !which(r) })
+}
+
+func (s *said) all() []drift.Report {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.reports)
 }
 
 func (s *said) add(r drift.Report) {

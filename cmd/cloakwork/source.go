@@ -31,6 +31,7 @@ type watched struct {
 	load   func(fs.FS, schema.Options) schema.Declared
 	read   func() (access, error) // what may change or be missing while the controller runs
 
+	memory *memory
 	head   func() (git.Commit, bool)
 	broken atomic.Pointer[status.Status] // of the last commit whose manifests have problems
 }
@@ -76,7 +77,10 @@ func (k *keeper) poll(w *watched) (*reconcile.Poll, error) {
 			}
 			return to.post(ctx, s)
 		},
-		Read: to.read,
+		Read:   to.read,
+		Told:   w.memory.told,
+		Seen:   w.memory.seen,
+		Looked: w.memory.looked,
 	}, nil
 }
 

@@ -1,0 +1,177 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/cloakwork/cloakwork/drift"
+	"github.com/cloakwork/cloakwork/reconcile/keycloak"
+	"github.com/cloakwork/cloakwork/reconcile/platform/platformtest"
+	"github.com/cloakwork/cloakwork/schema"
+)
+
+// person sits at a machine with a platform in memory, a repository, and a controller's state.
+type person struct {
+	t      *testing.T
+	memory *platformtest.Memory
+	dir    string
+}
+
+func newPerson(t *testing.T) *person {
+	p := &person{t: t, memory: &platformtest.Memory{}, dir: t.TempDir()}
+	p.git("init", "-q", "-b", "main", p.path("work"))
+	return p
+}
+
+func (p *person) path(name string) string { return filepath.Join(p.dir, name) }
+
+func (p *person) git(args ...string) {
+	p.t.Helper()
+	cmd := exec.Command("git", args...)
+	cmd.Env = append(os.Environ(), "GIT_CONFIG_GLOBAL="+os.DevNull, "GIT_CONFIG_NOSYSTEM=1", "GIT_AUTHOR_NAME=Ada", "GIT_AUTHOR_EMAIL=ada@acme.example",
+		"GIT_COMMITTER_NAME=Ada", "GIT_COMMITTER_EMAIL=ada@acme.example")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		p.t.Fatalf("git %s: %v\n%s", strings.Join(args, " "), err, out)
+	}
+}
+
+// declares commits a deployment whose spec goes on with text.
+func (p *person) declares(text string) {
+	p.t.Helper()
+	manifest := "apiVersion: cloakwork.dev/v1alpha1\nkind: Deployment\nmetadata: {name: eu}\nspec: {platform: local, " + text + "}\n"
+	if err := os.WriteFile(p.path("work/eu.yaml"), []byte(manifest), 0o644); err != nil {
+		p.t.Fatal(err)
+	}
+	p.git("-C", p.path("work"), "add", ".")
+	p.git("-C", p.path("work"), "commit", "-q", "-m", "declare", "--allow-empty")
+}
+
+// types runs a command line, and returns what it prints and its exit code.
+func (p *person) types(args ...string) (out, errs string, code int) {
+	p.t.Helper()
+	var o, e bytes.Buffer
+	code = p.cli(&o, &e).execute(p.t.Context(), args)
+	return o.String(), e.String(), code
+}
+
+func (p *person) cli(out, errs io.Writer) *cli {
+	c := newCLI(strings.NewReader(""), out, errs)
+	c.drivers = map[string]opener{"local": func(*cli, schema.Platforms, string) (host, error) {
+		return host{Driver: p.memory.Process(), Admin: func(context.Context, schema.Deployment) (keycloak.Config, error) {
+			return keycloak.Config{}, errors.New("nobody answers there")
+		}}, nil
+	}}
+	return c
+}
+
+// looks has a controller look until the deployment says something.
+func (p *person) looks(until string) string {
+	p.t.Helper()
+	said := ""
+	for range 60 {
+		out, errs, _ := p.types("run", "--once", "--repository", p.path("work"), "--state-dir", p.path("state"), "--log-level", "error")
+		if said = out + errs; strings.Contains(said, until) {
+			return said
+		}
+	}
+	p.t.Fatalf("never says %q, but:\n%s", until, said)
+	return ""
+}
+
+var ages = regexp.MustCompile(`[0-9]+ (s|days) ago|at [0-9a-f]{7}|work-[0-9a-f]{8}|/.*/work`)
+
+func (p *person) sees(want string, code int) {
+	p.t.Helper()
+	out, errs, got := p.types("status", "--state-dir", p.path("state"))
+	if diff := cmp.Diff(strings.TrimLeft(want, "\n"), ages.ReplaceAllString(out, "…")); diff != "" || got != code || errs != "" {
+		p.t.Errorf("status ends with %d, want %d (-want +got):\n%s%s", got, code, diff, errs)
+	}
+}
+
+func TestStatusShowsADeploymentAsItIsNow(t *testing.T) {
+	p := newPerson(t)
+	p.declares("version: 26.7.2, instances: 2")
+	p.looks("in sync: eu: 2 of 2 nodes serve")
+	p.sees(`
+deployment eu RUNNING, epoch 8 …; seen …
+  in sync: eu: 2 of 2 nodes serve …
+  region  eu         active, primary
+  node    eu-0       26.7.2, serves, in a cluster of 2 nodes
+  node    eu-1       26.7.2, serves, in a cluster of 2 nodes
+source … …, …; looked …
+`, 0)
+
+	p.memory.Restart = 50
+	p.memory.Kill("eu-1")
+	p.sees(`
+deployment eu RUNNING, epoch 8 …; seen …
+  in sync: eu: 2 of 2 nodes serve …
+  region  eu         active, primary
+  node    eu-0       26.7.2, serves, in a cluster of 1 node
+  node    eu-1       26.7.2, not ready (killed)
+source … …, …; looked …
+`, 1)
+	p.memory.Restart = 1
+	p.looks("in sync: eu: 2 of 2 nodes serve")
+
+	p.memory.Fails = func(s drift.Step) string {
+		if s.Verb == drift.Probe {
+			return "the login page answers 500"
+		}
+		return ""
+	}
+	p.declares("version: 26.7.3, instances: 2")
+	p.looks("failed: the login page answers 500")
+	p.sees(`
+deployment eu ERROR, epoch 13 …; seen …
+  failed: eu: 1 of 2 nodes serve; probe eu-0 failed: the login page answers 500 …
+  hint: mend it in a new commit, or try again by `+"`cloakwork resume eu`"+`
+  move    probe eu-0, failed … (the login page answers 500)
+  region  eu         active, primary
+  node    eu-0       26.7.3, ready, out of service, in a cluster of 2 nodes
+  node    eu-1       26.7.2, serves, in a cluster of 2 nodes
+  | ERROR: the login page answers 500
+source … …, …; looked …
+`, 1)
+}
+
+// ending ends something at the n-th time that a text is written to it.
+type ending struct {
+	written bytes.Buffer
+	text string
+	n    int
+	end  func()
+}
+
+func (e *ending) Write(b []byte) (int, error) {
+	n, err := e.written.Write(b)
+	if strings.Count(e.written.String(), e.text) >= e.n {
+		e.end()
+	}
+	return n, err
+}
+
+func TestStatusIsWatchedUntilItIsToldToStop(t *testing.T) {
+	p := newPerson(t)
+	p.declares("version: 26.7.2")
+	p.looks("in sync: eu: 1 of 1 node serve")
+	ctx, end := context.WithCancel(t.Context())
+	out := &ending{text: "deployment eu RUNNING", n: 2, end: end}
+	var errs bytes.Buffer
+	if code := p.cli(out, &errs).execute(ctx, []string{"status", "--watch", "--state-dir", p.path("state")}); code != 0 || errs.Len() > 0 {
+		t.Errorf("ends with %d: %s", code, &errs)
+	}
+	if n := strings.Count(out.written.String(), "deployment eu RUNNING"); n != 2 {
+		t.Errorf("shows it %d times:\n%s", n, &out.written)
+	}
+}
