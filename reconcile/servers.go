@@ -76,7 +76,7 @@ func (p *Poll) deploy(ctx context.Context, k *keep) drift.Report {
 	switch {
 	case err == nil && done.Verdict == drift.Progressing:
 		k.next = now.Add(moment)
-	case err == nil && done.Verdict == drift.Drifted: // what died comes back by itself
+	case err == nil && (done.Verdict == drift.Drifted || done.Record.Lifecycle == platform.Error): // it comes back by itself, or somebody resumes it
 		k.next = earlier(k.next, now.Add(p.Interval))
 	case err == nil && !done.Until.IsZero():
 		k.next = earlier(k.next, done.Until)

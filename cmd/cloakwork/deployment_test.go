@@ -148,9 +148,9 @@ source … …, …; looked …
 // ending ends something at the n-th time that a text is written to it.
 type ending struct {
 	written bytes.Buffer
-	text string
-	n    int
-	end  func()
+	text    string
+	n       int
+	end     func()
 }
 
 func (e *ending) Write(b []byte) (int, error) {
@@ -173,5 +173,42 @@ func TestStatusIsWatchedUntilItIsToldToStop(t *testing.T) {
 	}
 	if n := strings.Count(out.written.String(), "deployment eu RUNNING"); n != 2 {
 		t.Errorf("shows it %d times:\n%s", n, &out.written)
+	}
+}
+
+func TestResumeTriesAgainWhatStopped(t *testing.T) {
+	p := newPerson(t)
+	refused := func(want string, args ...string) {
+		t.Helper()
+		out, errs, code := p.types(append([]string{"resume", "--state-dir", p.path("state")}, args...)...)
+		if code != 1 || out != "" || !strings.HasPrefix(errs, want) {
+			t.Errorf("resume %s ends with %d: %s%s", args, code, out, errs)
+		}
+	}
+	refused("error: no controller has kept anything in ")
+	p.declares("version: 26.7.2, instances: 2")
+	p.looks("in sync: eu: 2 of 2 nodes serve")
+	refused("error: nothing has stopped: no deployment is in ERROR\n")
+	refused("error: nothing has stopped: deployment eu is RUNNING\n", "eu")
+	refused("error: no deployment \"us\" is known\nhint: the controller knows eu\n", "us")
+
+	broken := true
+	p.memory.Fails = func(s drift.Step) string {
+		if s.Verb == drift.Probe && broken {
+			return "the login page answers 500"
+		}
+		return ""
+	}
+	p.declares("version: 26.7.3, instances: 2")
+	p.looks("failed: the login page answers 500")
+	p.looks("failed: the login page answers 500") // and stays so
+	broken = false
+	out, errs, code := p.types("resume", "--state-dir", p.path("state"))
+	if want := "deployment eu goes on, at epoch 14: probe eu-0 is tried again at the controller's next look\n"; code != 0 || out != want || errs != "" {
+		t.Errorf("ends with %d: %s%s", code, out, errs)
+	}
+	p.looks("in sync: eu: 2 of 2 nodes serve")
+	if r := p.memory.Now().Record; r.Good.Version != "26.7.3" {
+		t.Errorf("the record is %+v", r)
 	}
 }

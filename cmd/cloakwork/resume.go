@@ -1,0 +1,116 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/cloakwork/cloakwork/drift"
+	"github.com/cloakwork/cloakwork/reconcile/platform"
+	"github.com/cloakwork/cloakwork/reconcile/rollout"
+)
+
+func (c *cli) resume() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "resume [DEPLOYMENT]",
+		Short: "Try again what stopped",
+		Long: "Resume ends a deployment's ERROR: what stopped is tried again from the beginning, by the controller that runs or the\n" +
+			"next one. Without a name it is the one deployment that is in ERROR.\n\n" +
+			"Exit codes: 0 it goes on, 1 it doesn't.",
+		Example: "  cloakwork resume eu --config /etc/cloakwork/cloakwork.yaml",
+		Args:    cobra.MaximumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			conf, err := c.readConfig()
+			if err != nil {
+				return err
+			}
+			p := c.openPlatforms(conf)
+			all, err := c.known(cmd.Context(), p)
+			if err != nil {
+				return err
+			}
+			d, err := stopped(all, args)
+			if err != nil {
+				return err
+			}
+			return c.resumed(cmd.Context(), p, d)
+		},
+	}
+	c.stateFlags(cmd.Flags())
+	return cmd
+}
+
+// known are the deployments that controllers have kept, as they are now.
+func (c *cli) known(ctx context.Context, p *platforms) ([]deployment, error) {
+	s, err := c.stand(ctx, p)
+	return s.Deployments, err
+}
+
+// stopped is the deployment that is named, or the one that is in ERROR.
+func stopped(all []deployment, named []string) (deployment, error) {
+	names := func(which func(deployment) bool) (names []string) {
+		for _, d := range all {
+			if which(d) {
+				names = append(names, d.Name)
+			}
+		}
+		return names
+	}
+	inError := names(func(d deployment) bool { return d.Record.Lifecycle == platform.Error })
+	if len(named) == 0 {
+		switch len(inError) {
+		case 0:
+			return deployment{}, errors.New("nothing has stopped: no deployment is in ERROR")
+		case 1:
+			named = inError
+		default:
+			return deployment{}, advise("name one", "several deployments are in ERROR: %s", strings.Join(inError, ", "))
+		}
+	}
+	i := slices.IndexFunc(all, func(d deployment) bool { return d.Name == named[0] })
+	if i < 0 {
+		known := strings.Join(names(func(deployment) bool { return true }), ", ")
+		if known == "" {
+			known = "no deployment at all"
+		}
+		return deployment{}, advise("the controller knows "+known, "no deployment %q is known", named[0])
+	}
+	return all[i], nil
+}
+
+// resumed has a deployment's move go on, unless it moved by itself meanwhile.
+func (c *cli) resumed(ctx context.Context, p *platforms, d deployment) error {
+	driver, err := p.drive(&d.Declared)
+	if err != nil {
+		return err
+	}
+	seen, err := driver.Observe(ctx, d.Declared)
+	if err != nil {
+		return fmt.Errorf("look at deployment %s: %w", d.Name, err)
+	}
+	record, ok := rollout.Resume(seen.Record)
+	if !ok {
+		return fmt.Errorf("nothing has stopped: deployment %s is %s", d.Name, seen.Record.Lifecycle)
+	}
+	switch err := driver.Save(ctx, d.Declared, seen.Record, record); {
+	case errors.Is(err, platform.ErrMoved):
+		return advise("look at it by cloakwork status", "deployment %s: somebody else was faster", d.Name)
+	case err != nil:
+		return fmt.Errorf("save the record of deployment %s: %w", d.Name, err)
+	}
+	_, err = fmt.Fprintf(c.out, "deployment %s goes on, at epoch %d: %s is tried again at the controller's next look\n", drift.Escape(d.Name), record.Epoch,
+		what(seen.Record.Fault.Step))
+	return err
+}
+
+// what is what a step that failed was to do.
+func what(s drift.Step) string {
+	if s.Verb == "" {
+		return "the move"
+	}
+	return drift.Escape(s.String())
+}
