@@ -121,10 +121,12 @@ type work struct {
 	sought schema.Address // what is to be explained, and so is read, whoever declares it
 	base   schema.State   // what was declared when the ledger was last written; nil where that can't be read
 	blamed []drift.Change // those that no flow could take in place
+	reads  int64          // that the client had sent before
 }
 
 // run is the pass: observe, decide, act, look again, remember.
 func (w *work) run(ctx context.Context) error {
+	w.reads, _ = w.Client.Counts()
 	if err := w.observe(ctx); err != nil {
 		return err
 	}
@@ -134,6 +136,9 @@ func (w *work) run(ctx context.Context) error {
 	changes, err := w.decide()
 	w.attribute(ctx, changes)
 	w.report.Changes = changes
+	if err == nil {
+		w.noteCost(changes)
+	}
 	if err != nil || w.Mode != Apply {
 		return err
 	}

@@ -258,6 +258,14 @@ func write(method, path string, body any) (request, error) {
 // write.
 func (c *Client) Counts() (reads, writes int64) { return c.reads.Load(), c.writes.Load() }
 
+// PerSecond is how many requests may be sent a second; 0 where there is no limit.
+func (c *Client) PerSecond() float64 {
+	if limit := c.rate.Limit(); limit != rate.Inf {
+		return float64(limit)
+	}
+	return 0
+}
+
 // Close signs out, where there is a session to end, and closes idle connections. It waits two seconds at most; no other
 // method may be running.
 func (c *Client) Close() {

@@ -161,9 +161,9 @@ func (a *application) each(ctx context.Context, changes []*drift.Change, do func
 	return group.Wait()
 }
 
-// looks is how often the ledger is looked at on the way, besides before each delete: creates and updates that another
+// Looks is how often the ledger is looked at on the way, besides before each delete: creates and updates that another
 // process has made superfluous do no harm, and its own next look takes them back.
-const looks = 50
+const Looks = 50
 
 // goOn asks whether another process has changed the ledger: before each delete, and before some of the other changes.
 func (a *application) goOn(ctx context.Context, op drift.Op) error {
@@ -176,7 +176,7 @@ func (a *application) goOn(ctx context.Context, op drift.Op) error {
 	if err := a.unmoved(ctx); err != nil {
 		return err
 	}
-	a.unasked = len(a.changes) / looks
+	a.unasked = len(a.changes) / Looks
 	return nil
 }
 

@@ -17,14 +17,17 @@ func (a *application) brought(o schema.Object) []*drift.Change {
 		if c.Op != drift.Create || c.Outcome != "" || a.blocked(c) != "" {
 			return true
 		}
-		switch c.Address.Kind() {
-		case "protocolMappers", "defaultClientScopes", "optionalClientScopes":
-			return false
-		case "memberships":
-			return !a.bringsGroups(c)
-		}
-		return true
+		return !ComesAlong(c.Address) || c.Address.Kind() == "memberships" && !a.bringsGroups(c)
 	})
+}
+
+// ComesAlong tells whether an object can be made together with its parent.
+func ComesAlong(a schema.Address) bool {
+	switch a.Kind() {
+	case "protocolMappers", "defaultClientScopes", "optionalClientScopes", "memberships":
+		return true
+	}
+	return false
 }
 
 // bringsGroups tells whether a new user may name its groups: it gets the realm's default groups besides, and a name with a
