@@ -1,7 +1,7 @@
 // Bench measures what cloakwork asks of a Keycloak, and how long it takes, against floors that are taken in turn in the same
 // run on the same server: the same requests, sent bare on as many connections, and one import of the same content.
 //
-//	go run ./cmd/bench [-sizes small,medium,large] [-runs 5] [-version 26.7.3] [-binary bin/cloakwork]
+//	go run ./cmd/bench [-sizes small,medium,large] [-runs 5] [-version 26.7.3] [-postgres] [-binary bin/cloakwork]
 package main
 
 import (
@@ -23,17 +23,18 @@ func main() {
 	names := flag.String("sizes", "small,medium", "sizes of realms: small, medium, large")
 	runs := flag.Int("runs", 5, "how often each thing is measured; the median counts")
 	version := flag.String("version", "", "version of Keycloak (default the newest that is tested with)")
+	withPostgres := flag.Bool("postgres", false, "put PostgreSQL behind Keycloak, rather than H2")
 	binary := flag.String("binary", "bin/cloakwork", "what is measured")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
-	if err := run(ctx, strings.Split(*names, ","), *runs, *version, *binary); err != nil {
+	if err := run(ctx, strings.Split(*names, ","), *runs, *version, *withPostgres, *binary); err != nil {
 		fmt.Fprintln(os.Stderr, "error:", err)
 		os.Exit(1)
 	}
 }
 
-func run(ctx context.Context, names []string, runs int, version, binary string) error {
+func run(ctx context.Context, names []string, runs int, version string, withPostgres bool, binary string) error {
 	table := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(table, "size\twhat\treads\twrites\twall\tfloor\tratio\tCPU\tmemory\t")
 	for _, name := range names {
@@ -41,15 +42,7 @@ func run(ctx context.Context, names []string, runs int, version, binary string) 
 		if err != nil {
 			return err
 		}
-		server, err := keycloaktest.Start(ctx, keycloaktest.Options{Version: version, Log: os.Stderr})
-		if err != nil {
-			return err
-		}
-		b := &bench{ctx: ctx, server: server, size: size, runs: runs, binary: binary}
-		rows, err := b.all()
-		if stopped := server.Stop(); err == nil {
-			err = stopped
-		}
+		rows, err := measureSize(ctx, size, runs, version, withPostgres, binary)
 		for _, r := range rows {
 			fmt.Fprintf(table, "%s\t%s\t%d\t%d\t%s\t%s\t%s\t%s\t%d MB\t\n", size.name, r.what, r.reads, r.writes,
 				seconds(r.wall), seconds(r.floor), r.ratio(), seconds(r.cpu), r.memory>>20)
@@ -60,6 +53,32 @@ func run(ctx context.Context, names []string, runs int, version, binary string) 
 		}
 	}
 	return nil
+}
+
+// measureSize measures on a server of its own.
+func measureSize(ctx context.Context, size size, runs int, version string, withPostgres bool, binary string) (rows []row, err error) {
+	o := keycloaktest.Options{Version: version, Log: os.Stderr}
+	if withPostgres {
+		d, err := startDatabase(ctx)
+		if err != nil {
+			return nil, err
+		}
+		defer d.stop()
+		if o, err = d.options(o); err != nil {
+			return nil, err
+		}
+	}
+	server, err := keycloaktest.Start(ctx, o)
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		if stopped := server.Stop(); err == nil {
+			err = stopped
+		}
+	}()
+	b := &bench{ctx: ctx, server: server, size: size, runs: runs, binary: binary}
+	return b.all()
 }
 
 // row is one line of the table: medians of all runs.
