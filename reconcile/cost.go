@@ -33,15 +33,18 @@ func cost(reads int, todo []drift.Change) int {
 			made[c.Address] = true
 		}
 	}
-	n := 2*reads + 4 + min(realm.Looks, len(todo))
+	n, deletes := 2*reads+4, 0
 	for _, c := range todo {
 		switch {
+		case c.Op == drift.Delete: // reads the ledger
+			deletes++
+			n += 2
 		case c.Op == drift.Create && made[c.Address.Parent()] && realm.ComesAlong(c.Address):
 		case c.Op == drift.Create, realm.IsLinks(c.Address):
 			n++
-		default: // an update reads what it writes, a delete the ledger
+		default: // reads what it writes
 			n += 2
 		}
 	}
-	return n
+	return n + min(realm.Looks, len(todo)-deletes)
 }

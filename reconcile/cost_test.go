@@ -43,7 +43,7 @@ func TestAPlanSaysWhatApplyingCosts(t *testing.T) {
 	}
 	limited()
 	for _, state := range []struct{ name, manifest string }{
-		{"a new realm", realm(20, 0, "")}, {"updates", realm(20, 8, "changed")}, {"deletes", realm(16, 8, "changed")}, {"nothing", realm(16, 8, "changed")},
+		{"a new realm", realm(20, 0, "")}, {"updates", realm(20, 8, "changed")}, {"deletes", realm(17, 8, "changed")}, {"nothing", realm(16, 8, "changed")},
 	} {
 		report, err := w.pass(reconcile.Plan, state.manifest).Run(context.Background())
 		if err != nil {
@@ -63,7 +63,7 @@ func TestAPlanSaysWhatApplyingCosts(t *testing.T) {
 		}
 	}
 	w.connect()
-	if report, err := w.pass(reconcile.Plan, realm(16, 8, "again")).Run(context.Background()); err != nil || len(report.Notes) > 0 {
+	if report, err := w.pass(reconcile.Plan, realm(17, 8, "changed")).Run(context.Background()); err != nil || len(report.Notes) > 0 {
 		t.Errorf("without a limit there is a note: %v, %v", report.Notes, err)
 	}
 }
