@@ -109,9 +109,9 @@ func (d *database) options(o keycloaktest.Options) (keycloaktest.Options, error)
 	if err != nil {
 		return o, err
 	}
-	o.Build = append(o.Build, "--db=postgres")
-	o.Env = append(o.Env, "KC_DB_URL=jdbc:postgresql://"+d.listener.Addr().String()+"/"+postgres.Database,
-		"KC_DB_USERNAME="+string(postgres.Keycloak), "KC_DB_PASSWORD="+passwords[postgres.Keycloak])
+	o.Build = map[string]string{"db": "postgres"}
+	o.Start = map[string]string{"db-url": "jdbc:postgresql://" + d.listener.Addr().String() + "/" + postgres.Database,
+		"db-username": string(postgres.Keycloak), "db-password": passwords[postgres.Keycloak]}
 	return o, nil
 }
 

@@ -35,6 +35,7 @@ type Options struct {
 	Version string            // default distribution.Newest
 	Dir     string            // an empty or missing folder for configuration, database and log; default a temporary one
 	Build   map[string]string // further build options, {"features": "scripts"}; each set is built once and kept
+	Start   map[string]string // further options of the server: {"db-url": "jdbc:…"}
 	Log     io.Writer         // told when something takes long (fetch, unpack, build); default nobody
 }
 
@@ -88,6 +89,7 @@ func start(ctx context.Context, o Options) (*Server, error) {
 			"http-access-log-enabled": "true", "http-access-log-pattern": accessPattern},
 		Secrets: map[string]string{"bootstrap-admin-username": s.User, "bootstrap-admin-password": s.Password},
 	}
+	maps.Copy(node.Secrets, o.Start)
 	home := filepath.Join(o.Dir, "home")
 	if err := build.Home(home, spec, node, nil, nil); err != nil {
 		return nil, err
