@@ -49,6 +49,7 @@ func (c *cli) run() *cobra.Command {
 	f.StringVar(&c.flags.forgeURL, "forge-url", "", "the forge's address, where it isn't the repository's host")
 	f.StringVar(&c.flags.forgeTokenFile, "forge-token-file", "", "file with the token for the forge (or CLOAKWORK_FORGE_TOKEN; default the git token)")
 	f.StringVar(&c.flags.statusPrefix, "status-prefix", "cloakwork", "beginning of the statuses' contexts, to tell environments apart")
+	f.StringVar(&c.flags.metricsAddress, "metrics-address", "", "where Prometheus finds metrics, on this machine: 127.0.0.1:9464 (default nowhere)")
 	f.StringVar(&c.flags.source, "source", "", "name of the source that owns what the manifests declare (default the repository and path)")
 	f.BoolVar(&c.flags.realmDeletion, "allow-realm-deletion", false, "delete realms that are declared as null")
 	c.manifestFlags(f)
@@ -75,6 +76,8 @@ type keeper struct {
 	sources   []*watched
 	servers   *connections
 	platforms *platforms
+	metrics   *metrics
+	listen    string // where metrics are served; "" for nowhere
 }
 
 // keeper makes it as the configuration or the flags say.
@@ -83,8 +86,11 @@ func (c *cli) keeper(ctx context.Context) (*keeper, error) {
 	if err != nil {
 		return nil, err
 	}
-	k := &keeper{cli: c, platforms: c.openPlatforms(conf)}
-	k.servers = c.connect(ctx, conf, k.platforms, func(string, string, int) {})
+	k := &keeper{cli: c, platforms: c.openPlatforms(conf), metrics: newMetrics()}
+	if k.listen, err = c.metricsAddress(conf); err != nil {
+		return nil, err
+	}
+	k.servers = c.connect(ctx, conf, k.platforms, k.metrics.sent)
 	if conf == nil {
 		w, err := c.flaggedSource(k.platforms)
 		if err != nil {
@@ -112,6 +118,14 @@ func (k *keeper) close() error {
 
 // run keeps each source by itself, until the context ends. One that can't be begun with is tried again.
 func (k *keeper) run(ctx context.Context) error {
+	if k.listen != "" {
+		at, stopped, err := k.metrics.serve(ctx, k.listen)
+		if err != nil {
+			return err
+		}
+		defer stopped()
+		k.log.Info("metrics", "address", at.String())
+	}
 	var all sync.WaitGroup
 	for _, w := range k.sources {
 		all.Go(func() {

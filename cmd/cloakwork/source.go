@@ -77,10 +77,13 @@ func (k *keeper) poll(w *watched) (*reconcile.Poll, error) {
 			}
 			return to.post(ctx, s)
 		},
-		Read:   to.read,
-		Told:   w.memory.told,
-		Seen:   w.memory.seen,
-		Looked: w.memory.looked,
+		Read: to.read,
+		Told: func(r drift.Report) { w.memory.told(r); k.metrics.told(w.Name, r) },
+		Seen: func(d schema.Deployment, done reconcile.Deployed) {
+			w.memory.seen(d, done)
+			k.metrics.seen(w.Name, d, done)
+		},
+		Looked: func(l reconcile.Look) { w.memory.looked(l); k.metrics.looked(w.Name, l) },
 	}, nil
 }
 
