@@ -19,7 +19,7 @@ func TestAReferenceThatLeadsNowhereIsAProblemOfThePlan(t *testing.T) {
 	w := newWorld(t)
 	w.settled(realm("    organizationsEnabled: true\n    users: [{username: ann}]\n    organizations: [{alias: acme, name: Acme}]\n"))
 	manifest := realm(`    organizationsEnabled: true
-    users: [{username: ann}]
+    users: [{username: ann, requiredActions: [UPDATE_PASSWORT, VERIFY_EMAIL]}]
     organizations:
       - alias: acme
         name: Acme
@@ -44,6 +44,7 @@ func TestAReferenceThatLeadsNowhereIsAProblemOfThePlan(t *testing.T) {
 			says = append(says, p.String())
 		}
 		want := []string{
+			"acme.yaml:9:29: users/ann names requiredActions/UPDATE_PASSWORT, which neither the manifests nor Keycloak have; did you mean UPDATE_PASSWORD?",
 			"acme.yaml:13:9: organizations/acme names identityProviders/hub, which neither the manifests nor Keycloak have; declare it, or correct the name",
 			"acme.yaml:16:13: organizations/acme/members/an names users/an, which neither the manifests nor Keycloak have; did you mean ann?",
 			"acme.yaml:18:13: organizations/acme/members/ann/memberships names organizations/acme/groups/sales, which neither the manifests nor Keycloak have; declare it, or correct the name",

@@ -268,7 +268,7 @@ func (w *work) decide() ([]drift.Change, error) {
 		changes, obstacles = w.beside(changes)
 	}
 	left := w.left(changes)
-	problems := slices.Concat(w.foreign(), realm.Dangling(w.realm, left, w.completed()), realm.Secretless(left, w.Want.State), obstacles)
+	problems := slices.Concat(w.foreign(), realm.Dangling(w.realm, left, w.completed()), realm.Dropped(changes), obstacles)
 	if len(problems) > 0 {
 		w.report.Problems = problems
 		return w.report.Changes, &Blocked{Why: problems[0].String()}

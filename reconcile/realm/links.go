@@ -38,6 +38,7 @@ func sets(o schema.Object) map[string][]any {
 		if client := o.Fields["serviceAccountClientId"]; client != nil {
 			found["serviceAccountClientId"] = []any{client}
 		}
+		found["requiredActions"], _ = o.Fields["requiredActions"].([]any)
 	case "organizations":
 		found[linked], _ = o.Fields[linked].([]any)
 	case "clientPolicies":
@@ -77,6 +78,8 @@ func targetsAt(a schema.Address, at []string, names []any) []schema.Address {
 			targets = append(targets, schema.Join(schema.RealmAddress, "users", name))
 		case kind == "clientPolicies":
 			targets = append(targets, schema.Join(schema.RealmAddress, "clientProfiles", name))
+		case at[0] == "requiredActions":
+			targets = append(targets, schema.Join(schema.RealmAddress, "requiredActions", name))
 		case kind == "users":
 			targets = append(targets, schema.Join(schema.RealmAddress, "clients", name))
 		case strings.HasSuffix(kind, "ClientScopes"):
