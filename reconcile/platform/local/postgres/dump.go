@@ -56,12 +56,15 @@ func (c Counts) Differ(restored Counts) string {
 
 // Dump writes the database into a file, while it serves. The file is there when it is complete and on the disk, and not before;
 // one that is there already is what is returned. A standby can be dumped as well.
-func (s Server) Dump(ctx context.Context, file string) (Dump, error) {
-	d, err := ReadDump(file)
-	if !errors.Is(err, fs.ErrNotExist) {
-		return d, err
-	}
-	if d, err = s.dump(ctx, file); err != nil {
+func (s Server) Dump(ctx context.Context, file string) (d Dump, err error) {
+	err = s.alone(ctx, dumpLock, func(s Server) error {
+		if d, err = ReadDump(file); !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+		d, err = s.dump(ctx, file)
+		return err
+	})
+	if err != nil {
 		return d, s.explain(fmt.Errorf("dump database %s to %s: %w", s.Name, file, err))
 	}
 	return d, nil
@@ -193,7 +196,11 @@ var databaseName = regexp.MustCompile(`^[a-z][a-z0-9_]{0,62}$`)
 // or not at all, and what it holds then is counted. Only a dump whose file is as it was written is taken. Nobody but our own role
 // gets into a database that isn't Keycloak's.
 func (s Server) Restore(ctx context.Context, file, database string) (Counts, error) {
-	counts, err := s.restore(ctx, file, database)
+	var counts Counts
+	err := s.alone(ctx, dumpLock, func(s Server) (err error) {
+		counts, err = s.restore(ctx, file, database)
+		return err
+	})
 	if err != nil {
 		return nil, s.explain(fmt.Errorf("restore %s into database %s of %s: %w", file, database, s.Name, err))
 	}

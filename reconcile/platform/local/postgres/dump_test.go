@@ -22,6 +22,7 @@ func used(t *testing.T, name string) (Server, func()) {
 }
 
 func TestAServerInUse(t *testing.T) {
+	t.Parallel() // it mostly waits for the disk
 	s, _ := used(t, "paris")
 	for name, test := range map[string]func(*testing.T, Server){
 		"a dump is complete or not there, and restores to the same counts": dumpAndRestore,

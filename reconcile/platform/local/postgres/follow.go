@@ -30,27 +30,29 @@ const (
 // Data that has grown apart from the primary's is rewound, and where that can't be, or was cut short, copied. Data of another
 // database is never touched. Until all is ready to follow, the server is fenced, or has no data.
 func (s Server) Follow(ctx context.Context, address string, p Passwords) (How, error) {
-	how, err := s.follow(ctx, address, p, false)
-	return how, s.followError(address, err)
+	return s.begin(ctx, address, p, false)
 }
 
 // Copy does the same, but copies the primary's data in any case: for a standby that was away for too long.
 func (s Server) Copy(ctx context.Context, address string, p Passwords) error {
-	_, err := s.follow(ctx, address, p, true)
-	return s.followError(address, err)
+	_, err := s.begin(ctx, address, p, true)
+	return err
 }
 
-func (s Server) followError(address string, err error) error {
-	if err == nil {
-		return nil
+func (s Server) begin(ctx context.Context, address string, p Passwords, copied bool) (how How, err error) {
+	if err = s.folders(); err == nil {
+		err = s.alone(ctx, dataLock, func(s Server) (err error) {
+			how, err = s.follow(ctx, address, p, copied)
+			return err
+		})
 	}
-	return s.explain(fmt.Errorf("database %s follows the primary by way of %s: %w", s.Name, address, err))
+	if err != nil {
+		return "", s.explain(fmt.Errorf("database %s follows the primary by way of %s: %w", s.Name, address, err))
+	}
+	return how, nil
 }
 
 func (s Server) follow(ctx context.Context, address string, p Passwords, copied bool) (How, error) {
-	if err := s.folders(); err != nil {
-		return "", err
-	}
 	if err := s.keepPasswords(p); err != nil {
 		return "", err
 	}
@@ -206,8 +208,10 @@ func (s Server) copy(ctx context.Context, up upstream) error {
 	if err != nil {
 		return err
 	}
-	if _, err := s.run(ctx, nil, "pg_basebackup", "--pgdata="+fresh, "--dbname="+up.conninfo("replication"), "--slot="+up.slot,
-		"--wal-method=stream", "--checkpoint=fast", "--no-password"); err != nil {
+	// What is written meanwhile comes at the end, the slot keeps it: for streaming it pg_basebackup has a second process, which
+	// goes on for ever when the first one is killed.
+	if _, err := s.run(ctx, nil, "pg_basebackup", "--pgdata="+fresh, "--dbname="+up.conninfo("replication"),
+		"--wal-method=fetch", "--checkpoint=fast", "--no-password"); err != nil {
 		return err
 	}
 	if err := becomeStandby(fresh, a); err != nil {

@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -11,25 +12,30 @@ import (
 
 // Init makes a new, empty server; it isn't started. Where one is, it stays as it is, whatever its age. The passwords are kept.
 func (s Server) Init(ctx context.Context, p Passwords) error {
-	if err := s.folders(); err != nil {
-		return fmt.Errorf("init database %s: %w", s.Name, err)
+	err := s.folders()
+	if err == nil {
+		err = s.alone(ctx, dataLock, func(s Server) error { return s.init(ctx, p) })
 	}
+	if err != nil {
+		return s.explain(fmt.Errorf("init database %s: %w", s.Name, err))
+	}
+	return nil
+}
+
+func (s Server) init(ctx context.Context, p Passwords) error {
 	if err := s.keepPasswords(p); err != nil {
-		return fmt.Errorf("init database %s: %w", s.Name, err)
+		return err
 	}
 	if err := s.configureAll(); err != nil {
-		return fmt.Errorf("init database %s: %w", s.Name, err)
+		return err
 	}
 	if exists(s.Data()) {
 		return s.sameMajor()
 	}
-	if exists(s.path("data.old")) {
-		return fmt.Errorf("init database %s: the primary's data was being copied here: let it follow", s.Name)
+	if exists(s.path("data.old")) || exists(s.path(spoilt)) {
+		return errors.New("the primary's data was being copied here: let it follow")
 	}
-	if err := s.initdb(ctx, p[Own]); err != nil {
-		return fmt.Errorf("init database %s: %w", s.Name, err)
-	}
-	return nil
+	return s.initdb(ctx, p[Own])
 }
 
 // initdb makes the data aside, so that data is never half of one.

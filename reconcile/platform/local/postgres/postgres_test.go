@@ -120,6 +120,7 @@ func query[T any](t *testing.T, s Server, database, sql string, args ...any) (v 
 }
 
 func TestANewServerHoldsRolesAndDatabaseAndMoreOfTheSameChangesNothing(t *testing.T) {
+	t.Parallel() // it mostly waits for the disk
 	s := newServer(t, "paris")
 	ctx := t.Context()
 	if seen, err := s.Look(ctx); err != nil || seen.Made {

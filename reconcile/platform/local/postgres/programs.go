@@ -111,10 +111,14 @@ func (s Server) run(ctx context.Context, env []string, program string, args ...s
 func (s Server) runAs(ctx context.Context, a Account, env []string, program string, args ...string) (string, error) {
 	cmd := exec.CommandContext(ctx, s.Programs.path(program), args...)
 	cmd.Env, cmd.Dir = append(append([]string{}, environment...), env...), "/"
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // what it starts itself ends with it
 	if int(a.UID) != os.Getuid() {
-		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: a.UID, Gid: a.GID}}
+		cmd.SysProcAttr.Credential = &syscall.Credential{Uid: a.UID, Gid: a.GID}
 	}
-	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
+	if s.lock != nil {
+		cmd.ExtraFiles = []*os.File{s.lock}
+	}
+	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGTERM) }
 	cmd.WaitDelay = 10 * time.Second
 	var said bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &said, &said

@@ -27,6 +27,8 @@ type Server struct {
 	Programs Programs
 	// Account is who it runs as; the zero value is our own, which must not be root.
 	Account Account
+
+	lock *os.File // what the programs that it runs hold, too
 }
 
 // Account is a user of the machine. PostgreSQL refuses to run as root, and so does a Server.

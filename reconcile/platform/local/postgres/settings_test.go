@@ -10,6 +10,7 @@ import (
 )
 
 func TestSettingsChangedByHandShowAndAreCorrected(t *testing.T) {
+	t.Parallel() // it mostly waits for the disk
 	s, stop := primary(t, "paris")
 	ctx := t.Context()
 	declared := Settings{"max_connections": "40", "work_mem": "8192"}
