@@ -1,7 +1,6 @@
 package distribution
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -10,10 +9,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"strings"
 	"syscall"
-	"time"
 )
 
 // Build is a distribution with extensions on which kc.sh build was run. Nothing may be written into it.
@@ -44,9 +41,8 @@ func (s Store) Build(ctx context.Context, spec Spec) (Build, error) {
 		return b, err
 	}
 	defer unlock()
-	now := time.Now()
 	if exists(b.Dir) {
-		return b, os.Chtimes(b.Dir, now, now) // used: see Reclaim
+		return b, used(b.Dir)
 	}
 	s.say("building Keycloak %s %s", spec.Version, strings.Join(flags(spec.Build), " "))
 	err = makeFolder(b.Dir, func(part string) error {
@@ -91,7 +87,7 @@ func (s Store) augment(ctx context.Context, dir string, java Java, spec Spec) er
 	}
 	home := spec
 	home.Memory = 0
-	cmd := s.command(ctx, java.Path, java.arguments(dir, dir, home, nil, append([]string{"build"}, flags(spec.Build)...)...)...)
+	cmd := s.command(ctx, java.Path, java.arguments(dir, dir, home, nil, append([]string{"build", "--verbose"}, flags(spec.Build)...)...)...)
 	cmd.Dir = dir
 	cmd.Env = append(cmd.Env, spec.Env...)
 	out, err := cmd.CombinedOutput()
@@ -99,7 +95,7 @@ func (s Store) augment(ctx context.Context, dir string, java Java, spec Spec) er
 		return ctx.Err()
 	}
 	if ended := new(exec.ExitError); errors.As(err, &ended) {
-		return &Refused{Why: "kc.sh build ended with " + ended.String(), Log: lastLines(out, spec.Hidden)}
+		return &Refused{Why: "kc.sh build: " + Cause(string(out), spec.Hidden), Log: LastLines(string(out), spec.Hidden)}
 	}
 	if err != nil {
 		return err
@@ -175,18 +171,4 @@ func copyFile(from, to string) error {
 	}
 	_, err = io.Copy(target, source)
 	return errors.Join(err, target.Close())
-}
-
-// lastLines are the end of what a command printed, without secrets.
-func lastLines(text []byte, hidden []string) string {
-	const most = 25
-	lines := bytes.Split(bytes.TrimSpace(text), []byte("\n"))
-	lines = slices.DeleteFunc(lines, func(line []byte) bool { return bytes.Contains(line, []byte("SRHCK01001")) }) // "not ready yet"
-	tail := string(bytes.Join(lines[max(0, len(lines)-most):], []byte("\n")))
-	for _, secret := range hidden {
-		if secret != "" {
-			tail = strings.ReplaceAll(tail, secret, "…")
-		}
-	}
-	return tail
 }

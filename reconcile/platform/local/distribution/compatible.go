@@ -67,7 +67,7 @@ func (s Store) compatible(ctx context.Context, old, new Running) (platform.Verdi
 
 // ask runs one of the two commands, and says how it ended and what it said last.
 func (s Store) ask(ctx context.Context, r Running, home, verb, file string) (code int, says string, err error) {
-	if err := r.Build.Home(home, r.Spec, r.Node, s.UID, s.GID); err != nil {
+	if err := r.Build.home(home, r.Spec, r.Node, s.UID, s.GID); err != nil {
 		return 0, "", err
 	}
 	argv, env := r.Build.Run(home, r.Spec, r.Node, append([]string{"update-compatibility", verb, "--optimized", "--file=" + file}, options(r.Spec, r.Node)...)...)
@@ -84,7 +84,7 @@ func (s Store) ask(ctx context.Context, r Running, home, verb, file string) (cod
 		}
 	}
 	if len(why) == 0 {
-		why = []string{lastLines(out, slices.Concat(r.Spec.Hidden, slices.Collect(maps.Values(r.Node.Secrets))))}
+		why = []string{LastLines(string(out), slices.Concat(r.Spec.Hidden, slices.Collect(maps.Values(r.Node.Secrets))))}
 	}
 	return cmd.ProcessState.ExitCode(), strings.Join(why, " "), nil
 }

@@ -18,6 +18,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"time"
 )
 
 // Newest is the newest version of Keycloak that cloakwork is tested with.
@@ -61,7 +62,7 @@ func (s Store) Distribution(ctx context.Context, version string) (string, error)
 	}
 	dir := filepath.Join(cache, "keycloak-"+version)
 	if exists(dir) {
-		return dir, nil
+		return dir, used(dir)
 	}
 	unlock, err := lock(ctx, cache)
 	if err != nil {
@@ -98,6 +99,16 @@ func (s Store) say(format string, args ...any) {
 	if s.Log != nil {
 		fmt.Fprintf(s.Log, format+"\n", args...)
 	}
+}
+
+// used keeps a folder from being reclaimed for a while.
+func used(dir string) error {
+	now := time.Now()
+	err := os.Chtimes(dir, now, now)
+	if errors.Is(err, os.ErrPermission) {
+		return nil // it is somebody else's, who looks after it
+	}
+	return err
 }
 
 func exists(path string) bool {

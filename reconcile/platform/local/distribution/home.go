@@ -17,16 +17,11 @@ type Node struct {
 }
 
 // Home makes the folder that one node runs from, or makes it anew: its own are conf, data and tmp, of which data and tmp are
-// kept. The folder is the owner's alone. A node that runs from it reads conf when it starts.
+// kept. The folder is its owner's alone. A node that runs from it has read conf when it started.
 func (b Build) Home(dir string, spec Spec, node Node, uid, gid *uint32) error {
-	err := b.home(dir, spec, node)
-	if err == nil && uid != nil && gid != nil {
-		err = filepath.WalkDir(dir, func(path string, _ os.DirEntry, err error) error {
-			if err != nil {
-				return err
-			}
-			return os.Lchown(path, int(*uid), int(*gid))
-		})
+	err := b.register(dir)
+	if err == nil {
+		err = b.home(dir, spec, node, uid, gid)
 	}
 	if err != nil {
 		return fmt.Errorf("make the home %s: %w", dir, err)
@@ -34,7 +29,7 @@ func (b Build) Home(dir string, spec Spec, node Node, uid, gid *uint32) error {
 	return nil
 }
 
-func (b Build) home(dir string, spec Spec, node Node) error {
+func (b Build) home(dir string, spec Spec, node Node, uid, gid *uint32) error {
 	conf := filepath.Join(dir, "conf")
 	if err := os.RemoveAll(conf); err != nil {
 		return err
@@ -77,7 +72,15 @@ func (b Build) home(dir string, spec Spec, node Node) error {
 			return err
 		}
 	}
-	return nil
+	if uid == nil || gid == nil {
+		return nil
+	}
+	return filepath.WalkDir(dir, func(path string, _ os.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		return os.Lchown(path, int(*uid), int(*gid))
+	})
 }
 
 // BuildOf is the build that a home was made of.
@@ -99,9 +102,10 @@ func BuildOf(home string) (b Build, err error) {
 // cacheConfig is where Keycloak looks for its caches.
 const cacheConfig = "cache-ispn.xml"
 
-// Command is what starts the node of a home: the program with its arguments, and its whole environment.
+// Command is what starts the node of a home: the program with its arguments, and its whole environment. A node that can't start
+// prints why in detail, which Cause understands.
 func (b Build) Command(dir string, spec Spec, node Node) (argv, env []string) {
-	return b.Run(dir, spec, node, append([]string{"start", "--optimized"}, options(spec, node)...)...)
+	return b.Run(dir, spec, node, append([]string{"start", "--optimized", "--verbose"}, options(spec, node)...)...)
 }
 
 // options are those of start that stand in the arguments.

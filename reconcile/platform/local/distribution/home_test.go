@@ -23,7 +23,9 @@ const password = " a b${log.level}$${x}\\c#=!\"'ä €\t|\\${y}$"
 // One start shows it all: a server in these tests takes 15 s.
 func TestANodeRunsFromItsHomeAndTellsItsSecretsToNobody(t *testing.T) {
 	s := Store{Log: t.Output()}
-	spec, _, err := s.Read(t.Context(), schema.Deployment{Version: Newest, Files: fstest.MapFS{},
+	jar := audit(t)
+	spec, _, err := s.Read(t.Context(), schema.Deployment{Version: Newest, Files: fstest.MapFS{"extensions/audit.jar": {Data: jar.Content}},
+		Extensions:        []schema.Extension{{Name: "audit", Path: "extensions/audit.jar", SHA256: jar.SHA256}},
 		AdditionalOptions: []schema.Variable{{Name: "log-level", Value: "info"}, {Name: "health-enabled", Value: "true"}},
 		Env:               []schema.Variable{{Name: "KC_HTTP_ACCESS_LOG_ENABLED", Value: "true"}, {Name: "JAVA_OPTS_APPEND", Value: "-Dsaid='a b'"}},
 		Resources:         schema.Resources{Limits: map[string]string{"memory": "768Mi"}},
@@ -87,8 +89,11 @@ func TestANodeRunsFromItsHomeAndTellsItsSecretsToNobody(t *testing.T) {
 		t.Error(err)
 	}
 	log, err := os.ReadFile(server.Log)
-	if err != nil || !strings.Contains(string(log), "/realms/master/protocol/openid-connect/token") {
-		t.Errorf("the log holds no request, although env asks for that (%v): %s", err, server.LastLines())
+	if err != nil || !strings.Contains(string(log), "the audit begins") {
+		t.Errorf("the extension didn't start (%v): %s", err, log)
+	}
+	if !strings.Contains(string(log), "/realms/master/protocol/openid-connect/token") {
+		t.Errorf("the log holds no request, although env asks for that: %s", log)
 	}
 
 	verdict, says, err := s.Compatible(t.Context(), Running{build, spec, node}, Running{build, spec, node})

@@ -21,13 +21,13 @@ type Java struct {
 	Major int    // 17, 21, 25
 }
 
-// findJava finds the first one that is new enough: JAVA_HOME, the PATH, /usr/lib/jvm.
+// findJava finds the first one that is new enough for a distribution: JAVA_HOME, the PATH, /usr/lib/jvm.
 func findJava(distribution string) (Java, error) {
 	least, err := leastJava(distribution)
 	if err != nil {
 		return Java{}, err
 	}
-	var homes, seen []string
+	var homes []string
 	if home := os.Getenv("JAVA_HOME"); home != "" {
 		homes = append(homes, home)
 	}
@@ -36,22 +36,26 @@ func findJava(distribution string) (Java, error) {
 			homes = append(homes, filepath.Dir(filepath.Dir(path)))
 		}
 	}
-	homes = append(homes, globbed("/usr/lib/jvm/*")...)
+	return firstJava(append(homes, globbed("/usr/lib/jvm/*")...), least)
+}
+
+func firstJava(homes []string, least int) (Java, error) {
+	var older []string
 	for _, home := range homes {
-		j := Java{Path: filepath.Join(home, "bin", "java")}
-		if !exists(j.Path) {
-			continue
-		}
-		if j.Major = majorOf(home); j.Major >= least {
+		j := Java{Path: filepath.Join(home, "bin", "java"), Major: majorOf(home)}
+		switch {
+		case !exists(j.Path):
+		case j.Major >= least:
 			return j, nil
+		default:
+			older = append(older, fmt.Sprintf("%s is Java %d", home, j.Major))
 		}
-		seen = append(seen, fmt.Sprintf("%s is Java %d", home, j.Major))
 	}
-	what := "no Java"
-	if len(seen) > 0 {
-		what = "none (" + strings.Join(slices.Compact(seen), ", ") + ")"
+	found := ""
+	if len(older) > 0 {
+		found = " (" + strings.Join(slices.Compact(older), ", ") + ")"
 	}
-	return Java{}, fmt.Errorf("find Java %d or newer: there is %s in JAVA_HOME, on the PATH or in /usr/lib/jvm; install one, such as openjdk-21-jre-headless", least, what)
+	return Java{}, fmt.Errorf("this Keycloak needs Java %d or newer, and there is none in JAVA_HOME, on the PATH or in /usr/lib/jvm%s; install one, such as openjdk-21-jre-headless", least, found)
 }
 
 // majorOf reads which Java a home holds, from the file that each has; 0 where it has none.

@@ -23,13 +23,12 @@ type Scratch struct {
 	process  *exec.Cmd
 	ended    chan struct{} // closed when the process has ended
 	lifeline io.WriteCloser
-	hidden   []string
 }
 
 // StartScratch starts a command and returns when the URL of its health answers 200, or ctx ends. On failure nothing of it is
 // left, and the error is a *Refused with the last lines of its log, in which the hidden values aren't shown.
 func StartScratch(ctx context.Context, cmd *exec.Cmd, log, health string, hidden []string) (*Scratch, error) {
-	s := &Scratch{Log: log, process: cmd, ended: make(chan struct{}), hidden: hidden}
+	s := &Scratch{Log: log, process: cmd, ended: make(chan struct{})}
 	if err := s.launch(); err != nil {
 		return nil, err
 	}
@@ -38,7 +37,11 @@ func StartScratch(ctx context.Context, cmd *exec.Cmd, log, health string, hidden
 		return s, nil
 	}
 	err := s.Stop()
-	return nil, errors.Join(&Refused{Why: why, Log: s.LastLines()}, err)
+	printed := s.printed()
+	if cause := Cause(printed, hidden); cause != "" {
+		why += ": " + cause
+	}
+	return nil, errors.Join(&Refused{Why: why, Log: LastLines(printed, hidden)}, err)
 }
 
 // launch starts the server and, beside it, a shell that ends it when this process is gone: then the shell reads the end
@@ -88,10 +91,10 @@ func (s *Scratch) awaitReady(ctx context.Context, health string) string {
 		select {
 		case <-tick.C:
 		case <-s.ended:
-			return "Keycloak ended while it started: " + s.process.ProcessState.String()
+			return "it ended while it started, with " + s.process.ProcessState.String()
 		case <-ctx.Done():
 			if errors.Is(ctx.Err(), context.DeadlineExceeded) {
-				return "Keycloak didn't get ready in time"
+				return "it didn't get ready in time"
 			}
 			return "the start was given up"
 		}
@@ -115,13 +118,13 @@ func (s *Scratch) Stop() error {
 	return s.lifeline.Close()
 }
 
-// LastLines are the end of the log, without secrets.
-func (s *Scratch) LastLines() string {
+// printed is the log.
+func (s *Scratch) printed() string {
 	text, err := os.ReadFile(s.Log)
 	if err != nil {
 		return err.Error()
 	}
-	return lastLines(text, s.hidden)
+	return string(text)
 }
 
 // FreePort picks a port of 127.0.0.1 below those that the system gives to outgoing connections, so that none takes it

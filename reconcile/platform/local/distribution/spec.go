@@ -105,8 +105,12 @@ func (s Store) Read(ctx context.Context, d schema.Deployment) (spec Spec, told [
 			}
 		}
 	}
-	if f := d.Features.Enabled; len(f) > 0 {
-		spec.Build["features"] = strings.Join(f, ",")
+	enabled := slices.Clone(d.Features.Enabled)
+	if d.Update.Strategy == "Auto" && !rollsByDefault(d.Version) && !strings.Contains(strings.Join(slices.Concat(enabled, d.Features.Disabled), ","), "rolling-updates") {
+		enabled = append(enabled, "rolling-updates:v2") // else it doesn't say whether a patch may be rolled
+	}
+	if len(enabled) > 0 {
+		spec.Build["features"] = strings.Join(enabled, ",")
 	}
 	if f := d.Features.Disabled; len(f) > 0 {
 		spec.Build["features-disabled"] = strings.Join(f, ",")
@@ -167,6 +171,13 @@ func (s Store) Read(ctx context.Context, d schema.Deployment) (spec Spec, told [
 	return spec, told, err
 }
 
+// rollsByDefault tells whether a version compares itself with another patch of its minor without being asked to: since 26.6.
+func rollsByDefault(version string) bool {
+	var major, minor int
+	_, err := fmt.Sscanf(version, "%d.%d", &major, &minor)
+	return err == nil && (major > 26 || major == 26 && minor >= 6)
+}
+
 func named(e schema.Extension) string {
 	if e.Name != "" {
 		return e.Name
@@ -185,7 +196,7 @@ func (j Java) buildOptions(ctx context.Context, dir string) (func(option string)
 	help := exec.CommandContext(ctx, j.Path, j.arguments(dir, dir, Spec{}, nil, "build", "--help-all")...)
 	out, err := help.CombinedOutput()
 	if err != nil {
-		return nil, fmt.Errorf("ask Keycloak for the options of a build: %w\n%s", err, lastLines(out, nil))
+		return nil, fmt.Errorf("ask Keycloak for the options of a build: %w\n%s", err, LastLines(string(out), nil))
 	}
 	names := []string{`spi-.+--provider(-default)?`, `spi-.+--enabled`, `spi-.+-(provider|provider-default|enabled)`}
 	for _, m := range helpLine.FindAllStringSubmatch(string(out), -1) {
@@ -194,7 +205,7 @@ func (j Java) buildOptions(ctx context.Context, dir string) (func(option string)
 		}
 	}
 	if len(names) < 10 {
-		return nil, fmt.Errorf("ask Keycloak for the options of a build: it names %d\n%s", len(names), lastLines(out, nil))
+		return nil, fmt.Errorf("ask Keycloak for the options of a build: it names %d\n%s", len(names), LastLines(string(out), nil))
 	}
 	all, err := regexp.Compile(`^(` + strings.Join(names, "|") + `)$`)
 	if err != nil {
@@ -246,8 +257,10 @@ func (s Spec) key() (string, error) {
 		Extensions []Jar
 	}{s.Version, s.Build, s.Extensions})
 	sum := sha256.Sum256(text)
-	return hex.EncodeToString(sum[:6]), err
+	return hex.EncodeToString(sum[:keySize]), err
 }
+
+const keySize = 6 // bytes
 
 // flags are options as arguments, in order.
 func flags(options ...map[string]string) []string {

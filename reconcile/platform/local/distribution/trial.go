@@ -54,7 +54,7 @@ func (s Store) try(ctx context.Context, spec Spec) error {
 		"http-management-host": "127.0.0.1", "http-management-port": strconv.Itoa(management), "http-management-scheme": "http",
 	}}
 	home := filepath.Join(dir, "home")
-	if err := b.Home(home, spec, node, s.UID, s.GID); err != nil {
+	if err := b.home(home, spec, node, s.UID, s.GID); err != nil {
 		return err
 	}
 	argv, env := b.Command(home, spec, node)
