@@ -42,7 +42,7 @@ func (s Server) signIn(ctx context.Context, role Role, password, database string
 	}
 	err = s.explain(fmt.Errorf("sign in to database %s as %s: %w", s.Name, role, err))
 	var refused *pgconn.PgError
-	if errors.As(err, &refused) && refused.Code == starting || errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, fs.ErrNotExist) {
+	if pgconn.Timeout(err) && ctx.Err() == nil || errors.As(err, &refused) && refused.Code == starting || errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, fs.ErrNotExist) {
 		err = fmt.Errorf("%w: %w", ErrDown, err)
 	}
 	return nil, err

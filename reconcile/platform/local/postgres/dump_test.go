@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -29,6 +30,7 @@ func TestAServerInUse(t *testing.T) {
 		"a disk that is full is said so":                                   fullDisk,
 		"passwords are replaced, and a wrong one is said so":               passwords,
 		"only the pings that are named are removed":                        pings,
+		"one that runs and doesn't answer is down":                         hung,
 	} {
 		t.Run(name, func(t *testing.T) { test(t, s) })
 	}
@@ -103,6 +105,18 @@ func fullDisk(t *testing.T, s Server) {
 	}
 	_, err = s.Dump(t.Context(), file)
 	must(t, err)
+}
+
+func hung(t *testing.T, s Server) {
+	must(t, syscall.Kill(postmaster(t, s), syscall.SIGSTOP))
+	seen, err := s.Look(t.Context())
+	must(t, syscall.Kill(postmaster(t, s), syscall.SIGCONT))
+	if err != nil || seen.Up || !seen.Runs || seen.Why == "" {
+		t.Errorf("it sees %+v, %v", seen, err)
+	}
+	if seen, err := s.Look(t.Context()); err != nil || !seen.Up {
+		t.Errorf("going on, it sees %+v, %v", seen, err)
+	}
 }
 
 func passwords(t *testing.T, s Server) {

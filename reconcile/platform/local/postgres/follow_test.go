@@ -52,9 +52,7 @@ func TestARegionFollowsTakesOverAndComesBackThroughTheDataPlanes(t *testing.T) {
 	milan.sees("it is cut off", func(s Seen) bool { return !s.Streaming && s.Why != "" })
 	acknowledged := make(chan error)
 	go func() { acknowledged <- paris.insert(3) }()
-	paris.sees("a commit waits", func(Seen) bool {
-		return query[int64](t, paris.Server, "postgres", "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'SyncRep'") == 1
-	})
+	paris.sees("a commit waits", func(Seen) bool { return waitingCommits(t, paris) == 1 })
 	select {
 	case err := <-acknowledged:
 		t.Errorf("what milan hasn't got is acknowledged: %v", err)
@@ -63,8 +61,14 @@ func TestARegionFollowsTakesOverAndComesBackThroughTheDataPlanes(t *testing.T) {
 	must(t, paris.Standbys(ctx, []string{"milan"}, false))
 	must(t, <-acknowledged)
 	paris.kill()
-	if _, err := os.Stat(filepath.Join(paris.Server.Dir, "conf", "postgresql.conf")); err == nil {
-		t.Error("fenced, it can be started")
+	command, err := paris.Command()
+	must(t, err)
+	for _, args := range [][]string{command.Argv[1:], {"-D", paris.Data()}} {
+		short, cancel := context.WithTimeout(ctx, 20*time.Second)
+		if _, err := paris.Server.run(short, nil, "postgres", args...); err == nil || !strings.Contains(err.Error(), "configuration file") {
+			t.Errorf("fenced, and started by %v: %v", args, err)
+		}
+		cancel()
 	}
 	if s, err := paris.Server.Look(ctx); err != nil || s.Role != platform.Fenced || s.Up {
 		t.Errorf("fenced: %+v, %v", s, err)
@@ -118,24 +122,27 @@ func TestARegionFollowsTakesOverAndComesBackThroughTheDataPlanes(t *testing.T) {
 		t.Errorf("stopped, it is %q", last.State)
 	}
 	paris.sees("it has all", func(s Seen) bool { return s.LSN > last.LSN })
+	must(t, paris.Standbys(ctx, []string{"milan"}, true))
 	if timeline, err := paris.Promote(ctx); err != nil || timeline != 3 {
 		t.Errorf("promoted to timeline %d: %v", timeline, err)
 	}
 	paris.route("paris")
 	milan.route("paris")
+	go func() { acknowledged <- paris.insert(8) }()
+	paris.sees("its first commit waits already", func(Seen) bool { return waitingCommits(t, paris) == 1 })
 	if how, err = milan.Follow(ctx, milan.writer, p); err != nil || how != Follows {
 		t.Fatalf("stopped in order, it %s: %v", how, err)
 	}
 	milan.run()
 	milan.sees("it streams", func(s Seen) bool { return s.Streaming && s.Timeline == 3 })
-	must(t, milan.insert(8))
+	must(t, <-acknowledged)
 	if got := paris.rows(); got != "1 2 4 5 6 7 8" {
 		t.Errorf("paris has %s", got)
 	}
 	if got := query[int64](t, milan.Server, "postgres", "SELECT count(*) FROM pg_replication_slots"); got != 0 {
 		t.Errorf("a standby keeps WAL in %d slots", got)
 	}
-	nowhere(t, p, "/proc/[0-9]*/cmdline", "/proc/[0-9]*/environ", paris.Server.Dir+"/log/*", milan.Server.Dir+"/log/*", paris.Client.Dir+"/log/*", paris.Server.Dir+"/data/postgresql*.conf",
+	nowhere(t, p, "/proc/[0-9]*/cmdline", "/proc/[0-9]*/environ", paris.Server.Dir+"/log/*", milan.Server.Dir+"/log/*", paris.Client.Dir+"/log/*", paris.Server.Dir+"/data/*.conf",
 		paris.Server.Dir+"/conf/*.conf", milan.Client.Dir+"/*.json", milan.Client.Dir+"/nodes/*/*")
 }
 
@@ -221,6 +228,11 @@ func TestWhatIsSpoiltIsCopiedAndWhatIsForeignStays(t *testing.T) {
 	if !exists(filepath.Join(milan.Data(), "PG_VERSION")) {
 		t.Error("the other's data is gone")
 	}
+}
+
+// waitingCommits are those that no standby has yet.
+func waitingCommits(t *testing.T, r *region) int64 {
+	return query[int64](t, r.Server, "postgres", "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'SyncRep'")
 }
 
 // nowhere fails where one of the files holds a password.

@@ -59,6 +59,11 @@ func (s Server) initdb(ctx context.Context, password string) error {
 	if err != nil {
 		return err
 	}
+	for _, name := range []string{"postgresql.conf", "pg_hba.conf", "pg_ident.conf"} { // with these in it, data could be started without ours
+		if err := os.Remove(filepath.Join(fresh, name)); err != nil {
+			return err
+		}
+	}
 	return s.arrive(fresh)
 }
 

@@ -51,7 +51,10 @@ type Replica struct {
 	Lost        bool  // what it needs is gone: it must be copied anew
 }
 
-// Look looks. A server that is down, or not there, is no error.
+// lookTime is how long a server has for the answers to one look.
+const lookTime = 2 * patience
+
+// Look looks. A server that is down, not there, or doesn't answer in time, is no error.
 func (s Server) Look(ctx context.Context) (seen Seen, err error) {
 	seen.Made = exists(filepath.Join(s.Data(), "PG_VERSION"))
 	if !seen.Made {
@@ -60,15 +63,17 @@ func (s Server) Look(ctx context.Context) (seen Seen, err error) {
 	if seen.Runs, err = s.runs(); err != nil {
 		return seen, fmt.Errorf("look at database %s: %w", s.Name, err)
 	}
-	conn, err := s.connect(ctx, "postgres")
-	if errors.Is(err, ErrDown) || !seen.Runs && ctx.Err() == nil {
+	bound, cancel := context.WithTimeout(ctx, lookTime)
+	defer cancel()
+	conn, err := s.connect(bound, "postgres")
+	if err != nil && (errors.Is(err, ErrDown) || !seen.Runs) && ctx.Err() == nil {
 		return s.lookAside(ctx, seen, err)
 	}
 	if err != nil {
 		return seen, err
 	}
 	defer conn.Close(context.WithoutCancel(ctx))
-	err = seen.ask(ctx, conn)
+	err = seen.ask(bound, conn)
 	if err != nil && conn.IsClosed() && ctx.Err() == nil { // it has gone meanwhile
 		return s.lookAside(ctx, Seen{Made: true, Runs: seen.Runs}, err)
 	}

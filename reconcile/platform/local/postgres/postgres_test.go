@@ -6,6 +6,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -94,6 +96,16 @@ func must(t *testing.T, err error) {
 	if err != nil {
 		t.Fatal(err)
 	}
+}
+
+// postmaster is the server's first process.
+func postmaster(t *testing.T, s Server) int {
+	t.Helper()
+	b, err := os.ReadFile(filepath.Join(s.Data(), "postmaster.pid"))
+	must(t, err)
+	pid, err := strconv.Atoi(strings.Fields(string(b))[0])
+	must(t, err)
+	return pid
 }
 
 func do(t *testing.T, s Server, database string, statements ...string) {

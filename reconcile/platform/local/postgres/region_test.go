@@ -15,7 +15,6 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -145,11 +144,7 @@ func (r *region) kill() {
 	if err := r.Server.Fence(); err == nil || !strings.Contains(err.Error(), ErrRuns.Error()) {
 		r.t.Errorf("a database that runs is fenced: %v", err)
 	}
-	b, err := os.ReadFile(filepath.Join(r.Data(), "postmaster.pid"))
-	must(r.t, err)
-	pid, err := strconv.Atoi(strings.Fields(string(b))[0])
-	must(r.t, err)
-	must(r.t, syscall.Kill(pid, syscall.SIGKILL))
+	must(r.t, syscall.Kill(postmaster(r.t, r.Server), syscall.SIGKILL))
 	r.stop()
 	must(r.t, r.Server.Fence())
 }
@@ -185,12 +180,16 @@ func (r *region) sees(what string, so func(Seen) bool) (seen Seen) {
 // insert writes as a node would, by way of the region's writer endpoint, and returns when that is acknowledged.
 func (r *region) insert(n int) error {
 	p, err := r.Passwords()
-	must(r.t, err)
+	if err != nil {
+		return err
+	}
 	host, port, _ := net.SplitHostPort(r.writer)
 	config, err := pgx.ParseConfig(fmt.Sprintf("host=%s port=%s user=keycloak dbname=keycloak sslmode=disable", host, port))
-	must(r.t, err)
+	if err != nil {
+		return err
+	}
 	config.Password = p[Keycloak]
-	ctx, cancel := context.WithTimeout(r.t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(r.t.Context(), time.Minute) // a standby may have to come first
 	defer cancel()
 	conn, err := pgx.ConnectConfig(ctx, config)
 	if err != nil {
