@@ -21,7 +21,7 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo deve
 BUILD := CGO_ENABLED=0 go build -trimpath -buildvcs=false -tags timetzdata -ldflags '-s -w -buildid= -X main.release=$(VERSION)'
 PLATFORMS := linux-amd64 linux-arm64 darwin-amd64 darwin-arm64
 
-.PHONY: bench help build dist test test-random test-versions test-crash test-forge demo generate check deps
+.PHONY: bench help build dist test test-random test-versions test-crash test-ha test-forge demo demo-ha generate check deps
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -37,8 +37,8 @@ dist: $(PLATFORMS:%=dist/cloakwork-%) ## build dist/: static programs for Linux 
 $(PLATFORMS:%=dist/cloakwork-%): dist/cloakwork-%:
 	GOOS=$(word 1,$(subst -, ,$*)) GOARCH=$(word 2,$(subst -, ,$*)) $(BUILD) -o $@ ./cmd/cloakwork
 
-test: deps ## run all tests on a real Keycloak, except those of test-forge and test-crash
-	packages=$$(go list ./... | grep -v /forgetest); $(WITH) go test -timeout 25m -skip '^TestEveryCrashOf(Flows|Authorization|Everything)' $$packages
+test: deps ## run all tests on a real Keycloak, except those of test-forge, test-crash and test-ha
+	packages=$$(go list ./... | grep -v /forgetest); $(WITH) go test -timeout 25m -skip '^Test(HA|EveryCrashOf(Flows|Authorization|Everything))' $$packages
 
 test-random: deps ## try random realms: N=20 with new seeds, or the one of SEED=5; SHRINK=5m looks so long for the smallest that fails
 	$(WITH) go test -timeout 5h ./reconcile -run TestRandomRealms -args -trials $(or $(N),20) -seed $(or $(SEED),0) -shrink $(or $(SHRINK),5m)
@@ -55,9 +55,15 @@ test-crash: deps ## kill a process before and after each of its writes of flows,
 test-forge: deps ## run the tests on a real forge, which is built first (minutes, the first time)
 	$(WITH) go test -timeout 30m ./drift/status/forgetest
 
+test-ha: deps ## hold platform local to all that drivers promise, and its nodes to what people may notice (half an hour or more)
+	go test -timeout 150m ./reconcile/platform/local -run '^TestHA'
+
 demo: deps ## see a realm follow its repository, on a Keycloak of its own (FORGE=gitea, KEEP=1)
 	@echo 'building the demo; the first time this takes a minute or two'
 	@CGO_ENABLED=0 go build -trimpath -o bin/demo ./cmd/demo && exec bin/demo
+
+demo-ha: deps ## see servers follow their repository while people use them: three nodes, a roll, a bad extension, a killed node
+	@go run ./cmd/demo-ha
 
 bench: deps build ## measure requests and times against floors of the same run (SIZES=small,medium,large RUNS=5 KEYCLOAK=26.7.3)
 	go run ./cmd/bench -sizes $(SIZES) -runs $(RUNS) -version $(KEYCLOAK)

@@ -61,7 +61,10 @@ func (w *work) database(ctx context.Context, plane *dataplane.Client, region str
 	}
 	told, there := seen.Told.Nodes[databaseSlot]
 	if there && told.Run && seen.Told.Writer.Mode == dataplane.Routed {
-		return db.AwaitUp(ctx)
+		if err := db.AwaitUp(ctx); err != nil {
+			return err
+		}
+		return db.Ensure(ctx)
 	}
 	a, err := w.credentials()
 	if err != nil {

@@ -22,14 +22,14 @@ import (
 
 // front is what a region's data plane serves, and to whom. It is an object that is compared: fronts/paris.
 type front struct {
-	HTTP        string        `json:"http,omitempty"`
-	HTTPS       string        `json:"https,omitempty"`
-	Certificate string        `json:"certificate,omitempty"` // PEM
-	Key         string        `json:"key,omitempty"`
-	Path        string        `json:"path,omitempty"` // that Keycloak serves under
-	Login       []schema.Rule `json:"login,omitempty"`
-	Admin       []schema.Rule `json:"admin,omitempty"`
-	Trusted     []string      `json:"trusted,omitempty"` // networks of proxies before it
+	HTTP        string        `json:"http"`
+	HTTPS       string        `json:"https"`
+	Certificate string        `json:"certificate"` // PEM
+	Key         string        `json:"key"`
+	Path        string        `json:"path"` // that Keycloak serves under
+	Login       []schema.Rule `json:"login"`
+	Admin       []schema.Rule `json:"admin"`
+	Trusted     []string      `json:"trusted"` // networks of proxies before it
 }
 
 // frontFacts is how fronts are compared.
@@ -113,7 +113,7 @@ func (d *Driver) Desired(want schema.Deployment) (schema.State, schema.Facts, er
 		if err != nil {
 			return nil, nil, err
 		}
-		fields, err := fieldsOf(f)
+		fields, err := f.fields()
 		if err != nil {
 			return nil, nil, err
 		}
@@ -124,8 +124,10 @@ func (d *Driver) Desired(want schema.Deployment) (schema.State, schema.Facts, er
 	return state, facts, nil
 }
 
-func fieldsOf(v any) (fields map[string]any, err error) {
-	b, err := json.Marshal(v)
+// fields are all of them: what isn't there isn't compared, and no rule is a rule too.
+func (f front) fields() (fields map[string]any, err error) {
+	f.Login, f.Admin, f.Trusted = append([]schema.Rule{}, f.Login...), append([]schema.Rule{}, f.Admin...), append([]string{}, f.Trusted...)
+	b, err := json.Marshal(f)
 	if err == nil {
 		err = json.Unmarshal(b, &fields)
 	}

@@ -1,7 +1,6 @@
 package local_test
 
 import (
-	"net/http"
 	"testing"
 	"time"
 
@@ -18,7 +17,7 @@ func (w *world) subject() platformtest.Subject {
 			d := w.open()
 			return platformtest.Opened{Driver: d, Crash: func() { d.Close() }}
 		},
-		Want: w.eu(2), Edited: edited, Kill: w.kill, Pause: 200 * time.Millisecond, Looks: 2000,
+		Want: w.eu(2), Next: w.eu(2, changed("r2")), Broken: w.eu(2, broken), Edited: edited, Kill: w.kill, Pause: 200 * time.Millisecond, Looks: 2000,
 	}
 }
 
@@ -32,17 +31,26 @@ func TestTheDriverKeepsRecordsAndSettings(t *testing.T) {
 	}
 }
 
-func TestADeploymentComesUpAndServes(t *testing.T) {
-	w := newWorld(t)
-	d := w.open()
-	want := w.eu(1)
-	w.settle(d, want)
-	answer, err := http.Get(w.url() + "/realms/master")
-	if err != nil {
-		t.Fatal(err)
+// changed is another revision, that may be rolled.
+func changed(revision string) func(*schema.Deployment) {
+	return func(d *schema.Deployment) {
+		d.Revision = revision
+		d.Env = append(d.Env, schema.Variable{Name: "MY_FLAG", Value: revision})
 	}
-	answer.Body.Close()
-	if answer.StatusCode != http.StatusOK {
-		t.Fatal(answer.Status)
+}
+
+// broken is a revision whose nodes are refused, or never get ready.
+func broken(d *schema.Deployment) {
+	d.Revision = "broken"
+	d.AdditionalOptions = append(d.AdditionalOptions, schema.Variable{Name: "db-pool-min-size", Value: "many"})
+}
+
+func TestHATheDriverIsAPlatform(t *testing.T) {
+	for _, c := range platformtest.Cases[6:] {
+		t.Run(c.Name, func(t *testing.T) {
+			if err := c.Run(t.Context(), newWorld(t).subject()); err != nil {
+				t.Error(err)
+			}
+		})
 	}
 }

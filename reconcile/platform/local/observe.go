@@ -104,7 +104,7 @@ func (s site) have(ctx context.Context, want schema.Deployment, region string, s
 	}
 	if ok {
 		a := frontAddress(region)
-		fields, err := fieldsOf(f)
+		fields, err := f.fields()
 		if err != nil {
 			return err
 		}

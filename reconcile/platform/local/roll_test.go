@@ -1,12 +1,24 @@
 package local_test
 
 import (
+	"crypto/sha256"
+	"encoding/json"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
 	"testing"
+	"testing/fstest"
 	"time"
 
+	"github.com/cloakwork/cloakwork/drift"
 	"github.com/cloakwork/cloakwork/reconcile/keycloak"
+	"github.com/cloakwork/cloakwork/reconcile/platform"
 	"github.com/cloakwork/cloakwork/reconcile/platform/local"
+	"github.com/cloakwork/cloakwork/reconcile/platform/local/dataplane"
 	"github.com/cloakwork/cloakwork/reconcile/platform/local/traffic"
+	"github.com/cloakwork/cloakwork/reconcile/rollout"
 	"github.com/cloakwork/cloakwork/schema"
 )
 
@@ -33,7 +45,19 @@ func (w *world) use(d *local.Driver, want schema.Deployment) *traffic.Traffic {
 	if err := traffic.Make(w.t.Context(), c); err != nil {
 		w.t.Fatal(err)
 	}
+	return w.begin(c)
+}
+
+// resume has people use it again.
+func (w *world) resume(d *local.Driver, want schema.Deployment) *traffic.Traffic {
+	w.t.Helper()
+	return w.begin(w.admin(d, want))
+}
+
+func (w *world) begin(c *keycloak.Client) *traffic.Traffic {
+	w.t.Helper()
 	people := traffic.Start(w.url(), c, 4, 200*time.Millisecond)
+	w.t.Cleanup(people.End)
 	deadline := time.Now().Add(3 * time.Minute)
 	for people.Sum().Sessions < 4 || people.Sum().Writes == 0 || people.Sum().Forms < 2 {
 		if time.Now().After(deadline) {
@@ -57,21 +81,206 @@ func (w *world) unharmed(people *traffic.Traffic) {
 	}
 }
 
-func TestARollByAChangedVariableIsNoticedByNobody(t *testing.T) {
+// The rest of what is promised takes longer: make test-ha.
+func TestTwoNodesInUse(t *testing.T) {
 	w := newWorld(t)
 	d := w.open()
 	want := w.eu(2)
 	w.settle(d, want)
 	people := w.use(d, want)
-	next := w.eu(2, func(d *schema.Deployment) {
-		d.Revision = "r2"
-		d.Env = append(d.Env, schema.Variable{Name: "MY_FLAG", Value: "on"})
-	})
-	seen := w.settle(d, next)
-	w.unharmed(people)
+
+	want = w.eu(2, changed("r2"))
+	seen := w.settle(d, want)
 	for _, n := range seen.Nodes {
 		if n.Revision != "r2" || !n.Serves() || n.View != 2 {
-			t.Errorf("%+v", n)
+			t.Errorf("a roll left %+v", n)
 		}
 	}
+
+	bad := w.eu(2, changed("r3"), func(d *schema.Deployment) {
+		jar := []byte("this is no jar")
+		d.Files = fstest.MapFS{"extensions/audit.jar": {Data: jar}}
+		d.Extensions = []schema.Extension{{Name: "audit", Path: "extensions/audit.jar", SHA256: fmt.Sprintf("%x", sha256.Sum256(jar))}}
+	})
+	stopped, _ := w.drive(d, bad, func(d rollout.Decision) bool {
+		if serving := w.serving(); serving < 2 {
+			t.Errorf("%d of 2 nodes serve while an extension is looked at", serving)
+		}
+		return d.Verdict == drift.Errored
+	})
+	if stopped.Record.Lifecycle != platform.Error || !strings.Contains(stopped.Record.Fault.Why, "audit.jar") {
+		t.Errorf("a bad extension came to %s %q", stopped.Record.Lifecycle, stopped.Record.Fault.Why)
+	}
+	w.settle(d, want)
+	w.unharmed(people)
+	w.edited(d, want)
+	w.quiet()
+
+	people = w.resume(d, want)
+	d.Close() // nobody is there to see to it
+	if err := w.kill("eu-0"); err != nil {
+		t.Fatal(err)
+	}
+	w.eventually("the node is dead", func() bool { return w.serving() == 1 })
+	w.eventually("the node is back", func() bool { return w.serving() == 2 })
+	sum, err := people.Stop(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Log("killed:", sum)
+	if sum.Lost > 0 || sum.Gone > 0 {
+		t.Errorf("a killed node took something along: %s: %q", sum, sum.Fails)
+	}
+	seen, err = w.open().Observe(t.Context(), want)
+	if err != nil || seen.Record.Lifecycle != platform.Running || len(seen.Nodes) != 2 {
+		t.Errorf("%+v %v", seen, err)
+	}
+	w.eventually("the nodes have found together", func() bool {
+		seen, err := d.Observe(t.Context(), want)
+		return err == nil && seen.Nodes[0].View == 2 && seen.Nodes[1].View == 2
+	})
+}
+
+// edited changes by hand what needs no order, and expects it to be seen and undone.
+func (w *world) edited(d *local.Driver, want schema.Deployment) {
+	w.t.Helper()
+	seen, err := d.Observe(w.t.Context(), want)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	if err := w.plane().Settle(w.t.Context(), seen.Record.Epoch, dataplane.Settings{Admin: []schema.Rule{{Deny: "0.0.0.0/0"}}}); err != nil {
+		w.t.Fatal(err)
+	}
+	changes := w.changes(d, want)
+	if len(changes) != 1 || changes[0].Cause != drift.FromDrift || changes[0].Address != "fronts/eu" {
+		w.t.Errorf("a rule that was set by hand shows as %+v", changes)
+	}
+	if err := d.Apply(w.t.Context(), want, changes, seen.Record.Epoch); err != nil {
+		w.t.Fatal(err)
+	}
+	if left := w.changes(d, want); len(left) > 0 {
+		w.t.Errorf("there is left %+v", left)
+	}
+}
+
+func (w *world) changes(d *local.Driver, want schema.Deployment) []drift.Change {
+	w.t.Helper()
+	seen, err := d.Observe(w.t.Context(), want)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	state, facts, err := d.Desired(want)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return drift.Compare(facts, seen.Base, drift.Memory{Owned: func(schema.Address) bool { return true }}, state, seen.Have)
+}
+
+// quiet looks at every process of the deployment: none runs as root where another user can be had, none shows a secret, none
+// listens where others could reach it, and no file that holds anything can be read by others.
+func (w *world) quiet() {
+	w.t.Helper()
+	secrets := w.secrets()
+	if len(secrets) < 4 {
+		w.t.Fatalf("only %d secrets are known", len(secrets))
+	}
+	seen, err := w.plane().Look(w.t.Context())
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	for _, n := range seen.Nodes {
+		for _, file := range []string{"cmdline", "environ"} {
+			text, err := os.ReadFile(fmt.Sprintf("/proc/%d/%s", n.PID, file))
+			if err != nil {
+				w.t.Fatal(err)
+			}
+			for name, secret := range secrets {
+				if strings.Contains(string(text), secret) {
+					w.t.Errorf("%s of %s shows %s", file, n.Name, name)
+				}
+			}
+		}
+		status, _ := os.ReadFile(fmt.Sprintf("/proc/%d/status", n.PID))
+		if strings.Contains(string(status), "Uid:\t0") {
+			w.t.Errorf("%s runs as root", n.Name)
+		}
+		for _, address := range listening(w.t, n.PID) {
+			if !strings.HasPrefix(address, "127.") {
+				w.t.Errorf("%s listens on %s", n.Name, address)
+			}
+		}
+	}
+	err = filepath.WalkDir(w.dir, func(path string, e fs.DirEntry, err error) error {
+		if err != nil {
+			return nil // it may be gone
+		}
+		info, err := e.Info()
+		if err != nil || !info.Mode().IsRegular() {
+			return nil
+		}
+		text, err := os.ReadFile(path)
+		if err != nil {
+			return nil
+		}
+		for name, secret := range secrets {
+			if strings.Contains(string(text), secret) && (info.Mode().Perm()&0o077 != 0 || strings.HasSuffix(path, ".log") || strings.HasSuffix(path, "step.json")) {
+				w.t.Errorf("%s (%s) holds %s", path, info.Mode(), name)
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		w.t.Error(err)
+	}
+}
+
+// secrets are those that the deployment keeps.
+func (w *world) secrets() map[string]string {
+	w.t.Helper()
+	var kept struct {
+		Secret, Bootstrap, Probe string
+		Database                 map[string]string
+	}
+	text, err := os.ReadFile(filepath.Join(w.dir, "eu", "account.json"))
+	if err == nil {
+		err = json.Unmarshal(text, &kept)
+	}
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	if kept.Bootstrap != "" {
+		w.t.Error("the first administrator is still there")
+	}
+	all := map[string]string{"the account's secret": kept.Secret, "the probe's password": kept.Probe}
+	for role, password := range kept.Database {
+		all["the password of "+role] = password
+	}
+	return all
+}
+
+// listening are the addresses that a process listens on.
+func listening(t testing.TB, pid int) (addresses []string) {
+	t.Helper()
+	sockets := map[string]bool{}
+	fds, _ := filepath.Glob(fmt.Sprintf("/proc/%d/fd/*", pid))
+	for _, fd := range fds {
+		to, _ := os.Readlink(fd)
+		sockets[strings.TrimSuffix(strings.TrimPrefix(to, "socket:["), "]")] = true
+	}
+	for _, table := range []string{"tcp", "tcp6"} {
+		text, _ := os.ReadFile("/proc/self/net/" + table)
+		for line := range strings.Lines(string(text)) {
+			f := strings.Fields(line)
+			if len(f) < 10 || f[3] != "0A" || !sockets[f[9]] {
+				continue
+			}
+			hex, port, _ := strings.Cut(f[1], ":")
+			var d, c, b, a int
+			if _, err := fmt.Sscanf(hex[len(hex)-8:], "%02X%02X%02X%02X", &d, &c, &b, &a); err != nil {
+				t.Fatal(err)
+			}
+			addresses = append(addresses, fmt.Sprintf("%d.%d.%d.%d:%s", a, b, c, d, port))
+		}
+	}
+	return addresses
 }

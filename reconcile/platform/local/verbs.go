@@ -108,7 +108,7 @@ func (w *work) add(ctx context.Context) error {
 			return err
 		}
 	}
-	return w.swap(ctx, l)
+	return w.swap(ctx, l, w.step.Revision)
 }
 
 // zone is that of the region's zones which the new node is in, one after the other.
@@ -130,7 +130,7 @@ func (w *work) replace(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return w.swap(ctx, l)
+	return w.swap(ctx, l, w.step.Revision)
 }
 
 func (w *work) start(ctx context.Context) error {
@@ -141,14 +141,13 @@ func (w *work) start(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	w.step.Revision = l.Revision
 	l.Stopped = false
-	return w.swap(ctx, l)
+	return w.swap(ctx, l, l.Revision)
 }
 
-// swap has a node run the step's revision, unless it is stopped, and returns when it is ready in its cluster. A process that
+// swap has a node run a revision, unless it is stopped, and returns when it is ready in its cluster. A process that
 // was started for this very step, or runs that revision and is ready, is left alone.
-func (w *work) swap(ctx context.Context, l slot) error {
+func (w *work) swap(ctx context.Context, l slot, revision string) error {
 	plane, err := w.front(ctx, l.Region)
 	if err != nil {
 		return err
@@ -158,7 +157,7 @@ func (w *work) swap(ctx context.Context, l slot) error {
 		return err
 	}
 	told := seen.Told.Nodes[l.Name]
-	runs := told.Run && told.Revision == w.step.Revision && l.Revision == w.step.Revision
+	runs := told.Run && told.Revision == revision && l.Revision == revision
 	if told.In {
 		if _, err := plane.Drain(ctx, w.step.Epoch, l.Name); err != nil {
 			return err
@@ -168,7 +167,7 @@ func (w *work) swap(ctx context.Context, l slot) error {
 		if err := halt(ctx, plane, w.step.Epoch, l.Name); err != nil {
 			return err
 		}
-		l.Revision = w.step.Revision
+		l.Revision = revision
 		if !l.Stopped {
 			l.Began = w.step.Epoch
 		}

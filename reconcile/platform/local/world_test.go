@@ -3,14 +3,12 @@ package local_test
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"math/rand/v2"
 	"net"
 	"os"
 	"path/filepath"
 	"strconv"
-	"strings"
 	"syscall"
 	"testing"
 	"testing/fstest"
@@ -69,7 +67,7 @@ func (w *world) plane() *dataplane.Client {
 
 // destroy ends the data plane, and all that it had run.
 func (w *world) destroy() {
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 90*time.Second)
 	defer cancel()
 	seen, err := w.plane().Look(ctx)
 	if err != nil {
@@ -181,7 +179,7 @@ func (w *world) applySettings(ctx context.Context, d *local.Driver, want schema.
 	return d.Apply(ctx, want, changes, seen.Record.Epoch)
 }
 
-// pids are the processes whose environment says that they are a node of ours.
+// kill ends the process of a node.
 func (w *world) kill(node string) error {
 	seen, err := w.plane().Look(context.Background())
 	if err != nil {
@@ -195,5 +193,28 @@ func (w *world) kill(node string) error {
 	return errors.New("nothing runs for " + node)
 }
 
-var _ = fmt.Sprint
-var _ = strings.Split
+// serving is how many nodes get requests, as their front sees them.
+func (w *world) serving() (count int) {
+	seen, err := w.plane().Look(context.Background())
+	if err != nil {
+		return -1
+	}
+	for _, n := range seen.Nodes {
+		if n.In && n.Ready {
+			count++
+		}
+	}
+	return count
+}
+
+// eventually waits for something to be so.
+func (w *world) eventually(what string, so func() bool) {
+	w.t.Helper()
+	deadline := time.Now().Add(3 * time.Minute)
+	for !so() {
+		if time.Now().After(deadline) {
+			w.t.Fatal("waited in vain: ", what)
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+}

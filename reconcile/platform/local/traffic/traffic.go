@@ -101,11 +101,16 @@ func Start(front string, admin *keycloak.Client, sessions int, pause time.Durati
 	return t
 }
 
-// Stop ends it and looks for what was written.
-func (t *Traffic) Stop(ctx context.Context) (Sum, error) {
+// End ends it.
+func (t *Traffic) End() {
 	t.stop()
 	t.all.Wait()
 	t.http.CloseIdleConnections()
+}
+
+// Stop ends it and looks for what was written.
+func (t *Traffic) Stop(ctx context.Context) (Sum, error) {
+	t.End()
 	there := map[string]bool{}
 	users, err := t.admin.All(ctx, keycloak.Path("realms", Realm, "users"), url.Values{"briefRepresentation": {"true"}}, 100)
 	if err != nil {

@@ -1,0 +1,35 @@
+package local
+
+import (
+	"slices"
+	"testing"
+	"testing/fstest"
+
+	"github.com/cloakwork/cloakwork/schema"
+)
+
+func TestAFrontIsWhatIsDeclared(t *testing.T) {
+	no := false
+	secure := schema.TLS{Certificate: "tls/tls.crt", Key: "key"}
+	for name, c := range map[string]struct {
+		declared    schema.Deployment
+		http, https string
+		trusted     []string
+		fails       bool
+	}{
+		"nothing":           {http: "127.0.0.1:8080"},
+		"an address":        {declared: schema.Deployment{Regions: []schema.Region{{Name: "eu", Address: "127.0.1.1"}}, HTTP: schema.HTTP{HTTPPort: 80}}, http: "127.0.1.1:80"},
+		"TLS":               {declared: schema.Deployment{TLS: secure, HTTP: schema.HTTP{HTTPPort: 80}}, https: "127.0.0.1:8443"},
+		"neither":           {declared: schema.Deployment{HTTP: schema.HTTP{HTTPEnabled: &no}}, fails: true},
+		"proxies before it": {declared: schema.Deployment{AdditionalOptions: []schema.Variable{{Name: "proxy-trusted-addresses", Value: "10.0.0.7, 10.1.0.0/16"}}}, http: "127.0.0.1:8080", trusted: []string{"10.0.0.7/32", "10.1.0.0/16"}},
+	} {
+		c.declared.Files = fstest.MapFS{"tls/tls.crt": {Data: []byte("certificate")}}
+		f, err := frontOf(c.declared, "eu")
+		if (err != nil) != c.fails || !c.fails && (f.HTTP != c.http || f.HTTPS != c.https || !slices.Equal(f.Trusted, c.trusted)) {
+			t.Errorf("%s: %+v %v", name, f, err)
+		}
+		if fields, err := f.fields(); err != nil || len(fields) != 8 {
+			t.Errorf("%s: %v %v: what isn't there isn't compared", name, fields, err)
+		}
+	}
+}
