@@ -160,6 +160,19 @@ func TestWhatIsSpoiltIsCopiedAndWhatIsForeignStays(t *testing.T) {
 		t.Errorf("a primary that runs follows itself: %v", err)
 	}
 
+	// All that watches over it dies, and finds it again.
+	before := postmaster(t, paris.Server)
+	paris.dead()
+	paris.start()
+	waitFor(t, "paris is found again", func() bool {
+		seen, err := paris.Client.Look(ctx)
+		return err == nil && len(seen.Nodes) == 1 && seen.Nodes[0].Alive
+	})
+	if seen, err := paris.Client.Look(ctx); err != nil || seen.Nodes[0].PID != before || seen.Nodes[0].Restarts != 0 {
+		t.Errorf("found again: %+v, %v, want process %d", seen.Nodes, err, before)
+	}
+	paris.route("paris") // where there are other regions, only somebody who has looked can say so
+
 	// A copy that was cut short, before and after what was there was moved away.
 	must(t, milan.folders())
 	must(t, directory(milan.path("data.new"), 0o700, milan.Account))

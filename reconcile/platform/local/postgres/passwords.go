@@ -69,7 +69,8 @@ func (s Server) keepPasswords(p Passwords) error {
 			return fmt.Errorf("the password of role %s is another one than in %s: SetPassword changes it", r, s.PasswordFile(r))
 		}
 	}
-	return nil
+	_, err := s.passfile()
+	return err
 }
 
 func (s Server) writePassword(r Role, password string) error {
@@ -79,7 +80,7 @@ func (s Server) writePassword(r Role, password string) error {
 	return replace(s.PasswordFile(r), password, ours())
 }
 
-// passfile is what programs of PostgreSQL find our own password in.
+// passfile is what programs of PostgreSQL find our own password in, and people too.
 func (s Server) passfile() (string, error) {
 	p, err := s.Passwords()
 	if err != nil {

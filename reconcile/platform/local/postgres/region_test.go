@@ -15,6 +15,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -83,11 +84,7 @@ func twoRegions(t *testing.T) (paris, milan *region) {
 		r.put("tls/peer.crt", cert)
 		r.put("tls/peer.key", secret)
 		r.put("tls/peer-ca.crt", ca)
-		binary, err := os.Executable()
-		must(t, err)
-		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
-		defer cancel()
-		must(t, r.Start(ctx, binary))
+		r.start()
 		t.Cleanup(r.end)
 		both = append(both, r)
 	}
@@ -114,6 +111,41 @@ func (r *region) end() {
 	if err := r.End(ctx, 99); err != nil {
 		r.t.Error(err)
 	}
+}
+
+// dead ends all that watches over the database, and has it forget which process that is.
+func (r *region) dead() {
+	r.t.Helper()
+	seen, err := r.Client.Look(r.t.Context())
+	must(r.t, err)
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", seen.PID))
+	must(r.t, err)
+	keeper, err := strconv.Atoi(strings.Fields(string(stat[strings.LastIndex(string(stat), ")"):]))[2])
+	must(r.t, err)
+	must(r.t, syscall.Kill(seen.PID, syscall.SIGSTOP)) // or it would see its keeper die
+	must(r.t, syscall.Kill(keeper, syscall.SIGKILL))
+	must(r.t, syscall.Kill(seen.PID, syscall.SIGKILL))
+	for _, pid := range []int{keeper, seen.PID} {
+		waitFor(r.t, "it is dead", func() bool {
+			stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+			return err != nil || strings.Contains(string(stat), ") Z ")
+		})
+	}
+	slot := seen.Told.Nodes["database"]
+	slot.Process = dataplane.Process{}
+	seen.Told.Nodes["database"] = slot
+	b, err := json.Marshal(seen.Told)
+	must(r.t, err)
+	r.put("state.json", b)
+}
+
+func (r *region) start() {
+	r.t.Helper()
+	binary, err := os.Executable()
+	must(r.t, err)
+	ctx, cancel := context.WithTimeout(r.t.Context(), 30*time.Second)
+	defer cancel()
+	must(r.t, r.Start(ctx, binary))
 }
 
 // run has the data plane run the database, and waits until it is up.
@@ -160,19 +192,24 @@ func (r *region) next() int64 { r.epoch++; return r.epoch }
 // sees looks until what it sees is so.
 func (r *region) sees(what string, so func(Seen) bool) (seen Seen) {
 	r.t.Helper()
+	waitFor(r.t, r.Name+": "+what, func() bool {
+		var err error
+		seen, err = r.Server.Look(r.t.Context())
+		return err == nil && so(seen)
+	})
+	return seen
+}
+
+func waitFor(t *testing.T, what string, so func() bool) {
+	t.Helper()
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
-	late := time.After(30 * time.Second)
-	for {
-		var err error
-		if seen, err = r.Server.Look(r.t.Context()); err == nil && so(seen) {
-			return seen
-		}
+	late := time.After(time.Minute)
+	for !so() {
 		select {
 		case <-tick.C:
 		case <-late:
-			log, _ := os.ReadFile(r.Log())
-			r.t.Fatalf("%s: waited in vain until %s: %+v, %v\n%s", r.Name, what, seen, err, log[max(0, len(log)-3000):])
+			t.Fatalf("waited in vain until %s", what)
 		}
 	}
 }

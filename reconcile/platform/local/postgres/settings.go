@@ -98,32 +98,55 @@ func (s Server) written() (have Settings, state string, err error) {
 }
 
 // Configure has the settings be these, and the files as we write them. Where the server is up they are in force when it
-// returns, but for those that need a restart, which it returns; where it is down, when it starts.
+// returns, but for those that need a restart, which it returns; where it is down, when it starts. Settings that PostgreSQL
+// wouldn't start with are refused.
 func (s Server) Configure(ctx context.Context, declared Settings) (restart []string, err error) {
-	if err := s.folders(); err != nil {
-		return nil, fmt.Errorf("configure database %s: %w", s.Name, err)
+	if err = s.folders(); err == nil {
+		restart, err = s.change(ctx, Wanted(declared))
 	}
-	if _, err := s.configure("settings.conf", conf(Wanted(declared))); err != nil {
+	if err != nil {
 		return nil, s.explain(fmt.Errorf("configure database %s: %w", s.Name, err))
+	}
+	return restart, nil
+}
+
+func (s Server) change(ctx context.Context, all Settings) (restart []string, err error) {
+	if err := s.sound(ctx, conf(all)); err != nil {
+		return nil, err
+	}
+	if _, err := s.configure("settings.conf", conf(all)); err != nil {
+		return nil, err
 	}
 	if err := s.configureAll(); err != nil {
-		return nil, s.explain(fmt.Errorf("configure database %s: %w", s.Name, err))
-	}
-	if err := s.reload(ctx, Wanted(declared)); err != nil && !errors.Is(err, ErrDown) {
-		return nil, fmt.Errorf("configure database %s: %w", s.Name, err)
-	} else if err != nil {
-		return nil, nil
+		return nil, err
 	}
 	conn, err := s.connect(ctx, "postgres")
+	if errors.Is(err, ErrDown) {
+		return nil, nil
+	}
 	if err != nil {
 		return nil, err
 	}
 	defer conn.Close(context.WithoutCancel(ctx))
-	rows, err := conn.Query(ctx, "SELECT name FROM pg_settings WHERE pending_restart ORDER BY name")
-	if err != nil {
+	if err := s.reload(ctx, all); err != nil {
 		return nil, err
 	}
+	rows, _ := conn.Query(ctx, "SELECT name FROM pg_settings WHERE pending_restart ORDER BY name") // its error is the rows' too
 	return pgx.CollectRows(rows, pgx.RowTo[string])
+}
+
+// sound has PostgreSQL itself read a file before it counts.
+func (s Server) sound(ctx context.Context, content string) error {
+	const candidate = "candidate.conf"
+	if !exists(s.Data()) {
+		return nil
+	}
+	if _, err := s.configure(candidate, content); err != nil {
+		return err
+	}
+	defer os.Remove(s.path("conf", candidate))
+	_, err := s.run(ctx, nil, "postgres", "-D", s.Data(), "-c", "config_file="+s.path("conf", candidate), "-C", "port")
+	return err
 }
 
 // reload has a server that is up take what the files say, and what ALTER SYSTEM says of the same settings forgotten. It returns

@@ -71,4 +71,11 @@ func TestSettingsChangedByHandShowAndAreCorrected(t *testing.T) {
 		"max_slot_wal_keep_size": "-1", "wal_receiver_timeout": "60000", "wal_sender_timeout": "60000", "log_line_prefix": "%m [%p] ", "log_timezone": "GMT"}))
 	configure("")
 	same("written anew", want)
+
+	for name, bad := range map[string]Settings{"work_mem": {"work_mem": "plenty"}, "no_such_thing": {"no_such_thing": "on"}} {
+		if _, err := s.Configure(ctx, bad); err == nil || !strings.Contains(err.Error(), name) {
+			t.Errorf("%v is taken: %v", bad, err)
+		}
+	}
+	same("after settings that can't be", want)
 }
