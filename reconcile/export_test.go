@@ -103,6 +103,13 @@ func (w *world) whole(mode reconcile.Mode, declared schema.Declared, version str
 		Want: want, Facts: declared.Facts, Kinds: declared.Kinds, Source: w.source, Log: slog.New(slog.DiscardHandler)}
 }
 
+var workflows = []map[string]any{
+	{"name": "welcome", "enabled": true, "on": "user-created", "steps": []any{
+		map[string]any{"uses": "set-user-attribute", "after": "1d", "with": map[string]any{"seen": []string{"a", "b"}, "level": "1"}}, map[string]any{"uses": "disable-user", "after": "30d"}}},
+	{"name": "leave", "enabled": false, "on": "user-authenticated", "if": `has-role("reader")`, "schedule": map[string]any{"after": "1d", "batch-size": 50},
+		"concurrency": map[string]any{"cancel-in-progress": "user-created", "restart-in-progress": "true"}, "steps": []any{map[string]any{"uses": "notify-user", "after": "80d"}}},
+}
+
 // A realm that kc.sh has exported is declared by the file as it is: made of it on a server that never saw the realm, it is
 // the same realm again.
 func TestAnExportAppliesUnchangedWhereNothingIsAndPlansEmptyThere(t *testing.T) {
@@ -113,6 +120,11 @@ func TestAnExportAppliesUnchangedWhereNothingIsAndPlansEmptyThere(t *testing.T) 
 		t.Fatal(err)
 	}
 	w.rich()
+	if w.admin.Do(http.MethodGet, w.at("/workflows"), nil) == http.StatusOK { // before 26.5 there are none
+		for _, workflow := range workflows {
+			w.must(http.MethodPost, w.at("/workflows"), workflow)
+		}
+	}
 	exported := w.server.Export(t, w.name)
 	w.must(http.MethodDelete, "/admin/realms/"+w.name, nil)
 

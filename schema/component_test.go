@@ -105,8 +105,8 @@ func TestAnOrganizationNamesItsIdentityProviders(t *testing.T) {
 	}
 }
 
-// Exports have workflows among the components, all of one name and without what they do.
-func TestWorkflowsAmongTheComponentsAreLeftAlone(t *testing.T) {
+// The console exports workflows among the components without what they do.
+func TestWorkflowsWithoutTheirConfigurationAreLeftAlone(t *testing.T) {
 	d := Load(fstest.MapFS{"a.yaml": {Data: []byte("realm: acme\ncomponents: {org.keycloak.models.workflow.WorkflowProvider: [{providerId: default}, {providerId: default}]}\nworkflows: [{name: w, steps: [{uses: x, id: y}]}]\n")}}, Options{Server: "eu"})
 	if len(d.Problems) != 1 || !d.Problems[0].Warning || d.Problems[0].Hint != "use workflows" {
 		t.Errorf("got %q", d.Problems)
@@ -117,6 +117,35 @@ func TestWorkflowsAmongTheComponentsAreLeftAlone(t *testing.T) {
 	}
 	if diff := cmp.Diff([]any{map[string]any{"uses": "x"}}, state["workflows/w"].Fields["steps"]); diff != "" {
 		t.Errorf("steps (-want +got):\n%s", diff)
+	}
+}
+
+const exportedWorkflow = `{"realm": "acme", "components": {"org.keycloak.models.workflow.WorkflowProvider": [
+  {"id": "1", "providerId": "default", "config": {"name": ["leave"], "enabled": ["false"], "supports": ["USERS"], "conditions": ["has-role(\"r\")"],
+    "on": ["user-created"], "schedule.after": ["1d"], "schedule.batch-size": ["50"], "cancel-in-progress": ["true"], "restart-in-progress": ["user-authenticated"]},
+   "subComponents": {"org.keycloak.models.workflow.WorkflowStepProvider": [
+     {"id": "12", "providerId": "disable-user", "subComponents": {}, "config": {"after": ["90d"], "priority": ["10"]}},
+     {"id": "11", "providerId": "notify-user", "subComponents": {}, "config": {"priority": ["9"], "subject": ["Hi"], "message": ["a", "b"]}}]}}]}}`
+
+// An export of kc.sh holds all of a workflow, in a component and in those below.
+func TestAWorkflowAmongTheComponentsIsDeclaredAsOne(t *testing.T) {
+	d := Load(fstest.MapFS{"a.json": {Data: []byte(exportedWorkflow)}}, Options{Server: "eu"})
+	if len(d.Problems) > 0 {
+		t.Errorf("got %q", d.Problems)
+	}
+	workflow := d.Realms[RealmRef{"eu", "acme"}].State["workflows/leave"]
+	want := map[string]any{"name": "leave", "enabled": false, "if": `has-role("r")`, "on": "user-created", "schedule": map[string]any{"after": "1d", "batch-size": 50.0},
+		"concurrency": map[string]any{"cancel-in-progress": "true", "restart-in-progress": "user-authenticated"},
+		"steps":       []any{map[string]any{"uses": "notify-user", "with": map[string]any{"subject": "Hi", "message": []any{"a", "b"}}}, map[string]any{"uses": "disable-user", "after": "90d"}}}
+	if diff := cmp.Diff(want, workflow.Fields); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	if got := workflow.Origin.String(); got != "a.json:2:3" {
+		t.Errorf("it stands at %s", got)
+	}
+	d = Load(fstest.MapFS{"a.json": {Data: []byte(exportedWorkflow)}}, Options{Server: "eu", Version: "26.4.7"})
+	if len(d.Problems) != 1 || !d.Problems[0].Warning {
+		t.Errorf("on 26.4 %q", d.Problems)
 	}
 }
 

@@ -112,7 +112,7 @@ type field struct {
 	under     string // @under(identityProviders, by=identityProviderAlias): a list of objects, each of which names the one that holds it
 	by        string // the field that does
 	grouped   string // @grouped(providerType): a map of lists of objects, whose keys are this key field of theirs
-	but       string // @grouped(…, but=TYPE, use=workflows): lists of this key are left alone: write another field in their place
+	but       string // @grouped(…, but=TYPE, use=workflows): lists of this key hold what another field declares
 	added     bool   // @added(): a field of ours, which Keycloak's class lacks
 	names     string // @names(alias): a list of what names objects elsewhere, of which only this field is read
 	mappings  string // @mappings(realm), @mappings(client): roles, in entries that each name the client or scope whose links they are

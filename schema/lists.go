@@ -134,7 +134,8 @@ func (w *walker) groups(o *Object, f *field, e entry, label string) {
 	before := w.group
 	for _, group := range w.entries(s, label, e.origin) {
 		if f.but != "" && group.name == f.but {
-			w.unmanaged(&field{name: group.name, instead: "use " + f.instead}, group, label+"."+group.name)
+			w.group = nil
+			w.workflows(o, f, group, label+"."+group.name)
 			continue
 		}
 		w.group = map[string]string{f.grouped: group.name}
