@@ -1,9 +1,13 @@
 package local_test
 
 import (
+	"net"
+	"strconv"
+	"strings"
 	"testing"
 	"time"
 
+	"github.com/cloakwork/cloakwork/reconcile/platform"
 	"github.com/cloakwork/cloakwork/reconcile/platform/platformtest"
 	"github.com/cloakwork/cloakwork/schema"
 )
@@ -52,5 +56,28 @@ func TestHATheDriverIsAPlatform(t *testing.T) {
 				t.Error(err)
 			}
 		})
+	}
+}
+
+func TestAPortThatIsTakenIsNamed(t *testing.T) {
+	w := newWorld(t)
+	d := w.open()
+	taken, err := net.Listen("tcp", "127.0.0.1:"+strconv.Itoa(w.port))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := w.eu(1)
+	if err := w.applySettings(t.Context(), d, want, platform.Seen{}); err == nil || !strings.Contains(err.Error(), "address already in use") {
+		t.Errorf("a port that is taken comes to: %v", err)
+	}
+	taken.Close()
+	if left := w.changes(d, want); len(left) == 0 {
+		t.Error("nothing is left to do")
+	}
+	if err := w.applySettings(t.Context(), d, want, platform.Seen{}); err != nil {
+		t.Error(err)
+	}
+	if left := w.changes(d, want); len(left) > 0 {
+		t.Errorf("there is left %+v", left)
 	}
 }

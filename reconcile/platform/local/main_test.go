@@ -17,6 +17,9 @@ func TestMain(m *testing.M) {
 	if len(os.Args) > 1 && os.Args[1] == "dataplane" {
 		os.Exit(planeMain(os.Args[2:]))
 	}
+	if len(os.Args) > 1 && os.Args[1] == "controller" {
+		os.Exit(controllerMain(os.Args[2], os.Args[3], os.Args[4], os.Args[5]))
+	}
 	os.Exit(m.Run())
 }
 

@@ -44,6 +44,9 @@ type work struct {
 
 // Do implements platform.Driver.
 func (d *Driver) Do(ctx context.Context, want schema.Deployment, step drift.Step) error {
+	if d.life.Err() != nil {
+		return errors.New("the driver is closed")
+	}
 	s := d.site(want.Name)
 	if err := passable(s.dir); err != nil {
 		return err

@@ -94,9 +94,13 @@ func (w *world) showLogs() {
 
 // eu is the deployment, with changes.
 func (w *world) eu(nodes int, changes ...func(*schema.Deployment)) schema.Deployment {
+	return declared(w.port, nodes, changes...)
+}
+
+func declared(port, nodes int, changes ...func(*schema.Deployment)) schema.Deployment {
 	d := schema.Deployment{Name: "eu", Platform: "local", Version: "26.7.3", Instances: nodes,
 		Regions: []schema.Region{{Name: "eu"}}, Active: "eu", Standby: "warm", Files: fstest.MapFS{},
-		HTTP: schema.HTTP{HTTPPort: w.port}, DB: schema.Database{Replication: "synchronous", WhenStandbyLost: "wait"},
+		HTTP: schema.HTTP{HTTPPort: port}, DB: schema.Database{Replication: "synchronous", WhenStandbyLost: "wait"},
 		Update: schema.Update{Strategy: "Auto", OnFailure: "hold"}, Limits: schema.NodeLimits{NodesDown: 1},
 		Resources: schema.Resources{Limits: map[string]string{"memory": "700Mi"}}, Revision: "r1"}
 	d.Env = []schema.Variable{{Name: "JAVA_OPTS_APPEND", Value: "-XX:TieredStopAtLevel=1"}}

@@ -1,0 +1,285 @@
+package local_test
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/cloakwork/cloakwork/drift"
+	"github.com/cloakwork/cloakwork/reconcile/platform"
+	"github.com/cloakwork/cloakwork/reconcile/platform/local"
+	"github.com/cloakwork/cloakwork/reconcile/rollout"
+	"github.com/cloakwork/cloakwork/schema"
+)
+
+// What takes minutes, or tens of them: make test-ha.
+
+func of(version string) func(*schema.Deployment) {
+	return func(d *schema.Deployment) { d.Version, d.Revision = version, "v"+version }
+}
+
+// rolls is how often the same is done again: 10, or as ROLLS says.
+func rolls() int {
+	if n, err := strconv.Atoi(os.Getenv("ROLLS")); err == nil {
+		return n
+	}
+	return 10
+}
+
+func TestHAThreeNodesRollToAnotherVersionAndTenTimesAfter(t *testing.T) {
+	w := newWorld(t)
+	d := w.open()
+	want := w.eu(3, of("26.7.0"))
+	w.settle(d, want)
+	people := w.use(d, want)
+	want = w.eu(3, of("26.7.3"))
+	seen := w.settle(d, want)
+	if seen.Record.Good.Version != "26.7.3" || seen.Fit.Verdict != platform.Compatible {
+		t.Errorf("%+v", seen)
+	}
+	w.unharmed(people)
+	before := w.leaks()
+	people = w.resume(d, want)
+	for i := range rolls() {
+		want = w.eu(3, of("26.7.3"), changed(fmt.Sprint("r", i)))
+		w.settle(d, want)
+	}
+	w.unharmed(people)
+	w.eventually("nothing of ten rolls is left: "+before, func() bool { return w.leaks() == before })
+}
+
+// leaks counts what a roll could leave behind.
+func (w *world) leaks() string {
+	w.t.Helper()
+	processes := 0
+	files, _ := filepath.Glob("/proc/[0-9]*/environ")
+	for _, f := range files {
+		if text, err := os.ReadFile(f); err == nil && strings.Contains(string(text), "CLOAKWORK_SLOT="+w.dir) {
+			processes++
+		}
+	}
+	count := func(pattern string) int {
+		found, _ := filepath.Glob(filepath.Join(w.dir, "eu", pattern))
+		return len(found)
+	}
+	ports := 0
+	seen, err := w.plane().Look(context.Background())
+	if err != nil {
+		return err.Error()
+	}
+	for _, n := range seen.Nodes {
+		ports += len(listening(w.t, n.PID))
+	}
+	ports += len(listening(w.t, seen.PID))
+	return fmt.Sprintf("%d processes, %d ports, %d releases, %d homes", processes, ports, count("releases/*"), count("regions/eu/nodes/*"))
+}
+
+func TestHAAMinorVersionIsRecreatedAndSessionsSurvive(t *testing.T) {
+	w := newWorld(t)
+	d := w.open()
+	want := w.eu(2, of("26.5.6"))
+	w.settle(d, want)
+	people := w.use(d, want)
+	want = w.eu(2, of("26.7.3"))
+	seen, err := d.Observe(t.Context(), want)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, plan := rollout.Plan(want, seen, time.Now()); !strings.Contains(plan.Says, "no way back after this but a dump") {
+		t.Errorf("the plan says %q", plan.Says)
+	}
+	seen = w.settle(d, want)
+	if seen.Record.Good.Version != "26.7.3" || seen.Dumped == 0 {
+		t.Errorf("%+v", seen)
+	}
+	if dumps, _ := filepath.Glob(filepath.Join(w.dir, "eu", "dumps", "*.dump")); len(dumps) != 1 {
+		t.Errorf("%d dumps", len(dumps))
+	}
+	w.eventually("sessions are used again", func() bool {
+		before := people.Sum()
+		time.Sleep(2 * time.Second)
+		after := people.Sum()
+		return after.Requests > before.Requests+5 && after.Failed == before.Failed
+	})
+	sum, err := people.Stop(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Log("recreated: ", sum)
+	if sum.Lost > 0 || sum.Gone > 0 {
+		t.Errorf("a recreate lost something: %s %q", sum, sum.Fails)
+	}
+}
+
+// controllerMain is a controller in a process of its own, which goes on until it is killed.
+func controllerMain(dir, port, nodes, revision string) int {
+	log := slog.New(slog.NewTextHandler(os.Stderr, nil))
+	d, err := local.Open(dir, local.Options{Log: log, Ready: 3 * time.Minute})
+	if err != nil {
+		log.Error("open", "error", err)
+		return 1
+	}
+	p, _ := strconv.Atoi(port)
+	n, _ := strconv.Atoi(nodes)
+	want := declared(p, n, changed(revision))
+	for ctx := context.Background(); ; time.Sleep(200 * time.Millisecond) {
+		seen, err := d.Observe(ctx, want)
+		if err != nil {
+			log.Error("observe", "error", err)
+			continue
+		}
+		next := rollout.Upgrade(want, seen, time.Now())
+		if next.Record != seen.Record {
+			if err := d.Save(ctx, want, seen.Record, next.Record); err != nil {
+				log.Error("save", "error", err)
+				continue
+			}
+		}
+		if next.Step != nil {
+			if err := d.Do(ctx, want, *next.Step); err != nil {
+				log.Error("do", "error", err)
+			}
+		}
+	}
+}
+
+func (w *world) controller(nodes int, revision string) *exec.Cmd {
+	w.t.Helper()
+	cmd := exec.Command(os.Args[0], "controller", w.dir, strconv.Itoa(w.port), strconv.Itoa(nodes), revision)
+	cmd.Stderr = w.t.Output()
+	if err := cmd.Start(); err != nil {
+		w.t.Fatal(err)
+	}
+	return cmd
+}
+
+func TestHAWhoeverIsKilledAtAnyStepOfARollItEnds(t *testing.T) {
+	w := newWorld(t)
+	d := w.open()
+	w.settle(d, w.eu(2))
+	people := w.use(d, w.eu(2))
+
+	// The controller, a moment after each step has begun.
+	want := w.eu(2, changed("r2"))
+	controller := w.controller(2, "r2")
+	killed := map[int64]bool{}
+	w.until(want, func(seen platform.Seen) {
+		if seen.Move.State == platform.Doing && !killed[seen.Move.Step.Epoch] {
+			killed[seen.Move.Step.Epoch] = true
+			_ = controller.Process.Kill()
+			_ = controller.Wait()
+			controller = w.controller(2, "r2")
+		}
+	})
+	_ = controller.Process.Kill()
+	_ = controller.Wait()
+	if len(killed) < 5 {
+		t.Errorf("the controller was killed %d times", len(killed))
+	}
+	w.unharmed(people)
+
+	// The data plane. What was in flight there is lost, and nothing else.
+	want = w.eu(2, changed("r3"))
+	people = w.resume(d, want)
+	clear(killed)
+	w.drive(d, want, func(next rollout.Decision) bool {
+		seen, err := w.plane().Look(t.Context())
+		if step := next.Record.Step; err == nil && step.Verb != "" && !killed[step.Epoch] {
+			killed[step.Epoch] = true
+			_ = syscall.Kill(seen.PID, syscall.SIGKILL)
+		}
+		return next.Verdict == drift.Errored
+	})
+	w.until(want, func(platform.Seen) {})
+	sum, err := people.Stop(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("data plane killed %d times: %s", len(killed), sum)
+	if sum.Lost > 0 || sum.Gone > 0 || len(killed) < 5 {
+		t.Errorf("killed %d times: %s %q", len(killed), sum, sum.Fails)
+	}
+}
+
+// until looks until the deployment runs what is declared, and calls at each look.
+func (w *world) until(want schema.Deployment, each func(platform.Seen)) {
+	w.t.Helper()
+	look := w.open()
+	deadline := time.Now().Add(15 * time.Minute)
+	for {
+		seen, err := look.Observe(w.t.Context(), want)
+		if err == nil {
+			each(seen)
+			if seen.Record.Lifecycle == platform.Error {
+				w.t.Fatalf("stopped: %+v", seen.Record.Fault)
+			}
+			if seen.Record.Lifecycle == platform.Running && seen.Record.Good.Revision == want.Revision && w.serving() == want.Instances {
+				return
+			}
+		}
+		if time.Now().After(deadline) {
+			w.t.Fatalf("never ends: %+v", seen.Record)
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
+}
+
+func TestHAAWrongDatabasePasswordStopsAtTheFirstNode(t *testing.T) {
+	w := newWorld(t)
+	d := w.open()
+	w.settle(d, w.eu(2))
+	people := w.use(d, w.eu(2))
+	mend := w.misremember("keycloak", "wrong")
+	want := w.eu(2, changed("r2"))
+	stopped, says := w.drive(d, want, func(next rollout.Decision) bool { return next.Verdict == drift.Errored })
+	if stopped.Record.Lifecycle != platform.Error || w.serving() != 1 || !strings.Contains(stopped.Record.Fault.Log, "password authentication failed") {
+		t.Errorf("%s: %s, %d serve, log:\n%s", stopped.Record.Lifecycle, says, w.serving(), stopped.Record.Fault.Log)
+	}
+	mend()
+	now, err := d.Observe(t.Context(), want)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resumed, _ := rollout.Resume(now.Record)
+	if err := d.Save(t.Context(), want, now.Record, resumed); err != nil {
+		t.Fatal(err)
+	}
+	w.settle(d, want)
+	w.unharmed(people)
+}
+
+// misremember has the deployment keep another password of a role than the database knows.
+func (w *world) misremember(role, password string) (mend func()) {
+	w.t.Helper()
+	file := filepath.Join(w.dir, "eu", "account.json")
+	right, err := os.ReadFile(file)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	kept := map[string]any{}
+	if err := json.Unmarshal(right, &kept); err != nil {
+		w.t.Fatal(err)
+	}
+	kept["database"].(map[string]any)[role] = password
+	wrong, err := json.Marshal(kept)
+	if err == nil {
+		err = os.WriteFile(file, wrong, 0o600)
+	}
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return func() {
+		if err := os.WriteFile(file, right, 0o600); err != nil {
+			w.t.Fatal(err)
+		}
+	}
+}
