@@ -274,6 +274,70 @@ func (b *board) last(context string) string {
 	return all[len(all)-1]
 }
 
+func TestACommitIsToldEveryVerdictOfItsDeployment(t *testing.T) {
+	repository := &source{world: &world{t: t, name: "acme"}}
+	repository.repository()
+	declare := func(spec string) string {
+		return repository.push("eu.yaml", "apiVersion: cloakwork.dev/v1alpha1\nkind: Deployment\nmetadata: {name: eu}\nspec: {platform: local, instances: 2, "+spec+"}\n")
+	}
+	first := declare("version: 26.7.2")
+	mirror, err := git.Open(repository.mirror, git.Remote{URL: repository.bare, Branch: "main"}, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	synctest.Test(t, func(t *testing.T) {
+		s, shown := newSite(), &board{shown: map[string][]string{}}
+		poll := &reconcile.Poll{Mirror: mirror, Source: "s", Prefix: "staging", Interval: time.Second, Schedule: every(time.Second), Log: slog.New(slog.DiscardHandler),
+			Load:  func(tree fs.FS) schema.Declared { return schema.Load(tree, schema.Options{}) },
+			Drive: func(*schema.Deployment) (platform.Driver, error) { return s, nil },
+			Post: func(ctx context.Context, s status.Status) error {
+				s.Context += "@" + s.Commit
+				return shown.post(ctx, s)
+			}}
+		says := func(commit, want string) {
+			t.Helper()
+			for range 60 {
+				if _, err := poll.Once(t.Context()); err != nil {
+					t.Fatal(err)
+				}
+				if shown.last("staging/deployment/eu@"+commit) == want {
+					return
+				}
+				time.Sleep(time.Second)
+			}
+			t.Fatalf("never says %q, but %q", want, shown.shown["staging/deployment/eu@"+commit])
+		}
+		says(first, "pending: eu: 1 of 2 nodes run 26.7.2; logging in through eu-0 (ready, in a cluster of 1 node)")
+		says(first, "success: eu: 2 of 2 nodes serve")
+
+		s.memory.Restart = 10
+		s.memory.Kill("eu-1")
+		says(first, "failure: eu: 1 of 2 nodes serve, eu-1 is down; it restarts by itself: killed")
+		s.memory.Restart = 1
+		says(first, "success: eu: 2 of 2 nodes serve")
+
+		window := declare("version: 26.7.3, update: {windows: [{schedule: \"0 2 1 1 *\", duration: 1h}]}")
+		says(window, "pending: eu: would roll 2 nodes to 26.7.3, waits for its window on 1 Jan 02:00 UTC")
+		limit := declare("version: 26.7.3, limits: {nodes-down: 0}")
+		says(limit, "failure: eu: limits.nodes-down is 0, and 26.7.2 → 26.7.3 takes a node down")
+		if got, want := shown.last("staging/deployment/eu@"+window), "success: superseded by "+limit[:7]; got != want {
+			t.Errorf("the commit before says %q, want %q", got, want)
+		}
+		suspended := declare("version: 26.7.3, suspend: {until: 2100-12-01T08:00:00Z, reason: migration}")
+		says(suspended, "success: eu: suspended until 1 Dec: migration")
+		problem := declare("version: 26.7")
+		says(problem, `failure: eu.yaml:4:48: spec.version: "26.7" is not a version such as 26.7.3`)
+
+		s.memory.Fails = func(s drift.Step) string {
+			return map[drift.Verb]string{drift.Probe: "the login page answers 500"}[s.Verb]
+		}
+		broken := declare("version: 26.7.3")
+		says(broken, "error: eu: 1 of 2 nodes serve; probe eu-0 failed: the login page answers 500")
+		s.refuses["Observe"] = errors.New("no route to host")
+		says(broken, "error: look at deployment eu: no route to host")
+	})
+}
+
 func TestRealmsWaitForTheDeploymentThatServesThem(t *testing.T) {
 	repository := &source{world: &world{t: t, name: "acme"}}
 	repository.repository()

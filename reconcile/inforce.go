@@ -67,7 +67,7 @@ func (p *Poll) take(ctx context.Context, head git.Commit) error {
 		}
 	}
 	unclear := unattributed(declared)
-	for ref := range p.realms {
+	for ref, k := range p.realms {
 		if _, still := now[ref]; still {
 			continue
 		}
@@ -76,6 +76,7 @@ func (p *Poll) take(ctx context.Context, head git.Commit) error {
 			continue
 		}
 		p.Log.Info("no longer declared, and left as it is", "of", ref)
+		p.supersede(ctx, ref, k, head.Hash)
 		delete(p.realms, ref)
 	}
 	p.hold(held, p.lastGood(before.Hash, held, len(unclear) > 0), unclear)
@@ -140,7 +141,7 @@ func (p *Poll) put(ref schema.RealmRef, k *keep) {
 		p.realms = map[schema.RealmRef]*keep{}
 	}
 	if old, ok := p.realms[ref]; ok {
-		k.settled, k.deployed = old.settled, old.deployed
+		k.settled, k.pending, k.deployed = old.settled, old.pending, old.deployed
 		if old.names != nil {
 			k.names = old.names
 		}

@@ -68,7 +68,8 @@ type keep struct {
 
 	fresh    bool      // there is a newer commit than at the last pass
 	begun    bool      // that this commit is being applied has been said
-	settled  bool      // nothing of ours is left pending on earlier commits
+	settled  bool      // nothing that a process before this one said is left pending on earlier commits
+	pending  string    // the commit on which this one said so last
 	next     time.Time // when to look again
 	failures int       // in a row
 
@@ -175,6 +176,7 @@ func (p *Poll) pass(ctx context.Context, ref schema.RealmRef, k *keep) drift.Rep
 		k.next = time.Now().Add(never)
 		return blocked
 	}
+	p.supersede(ctx, ref, k, k.commit)
 	if !p.ready(ref) {
 		return p.postpone(ctx, ref, k, fresh)
 	}

@@ -14,8 +14,23 @@ import (
 // say posts a report as the status of its commit.
 func (p *Poll) say(ctx context.Context, r drift.Report) {
 	ref := schema.RealmRef{Server: r.Server + r.Deployment, Realm: r.Realm} // a report is of one of the two
-	p.post(ctx, status.Status{Commit: r.Commit, Context: p.context(ref), State: status.StateOf(r.Verdict), Says: r.Says})
+	state := status.StateOf(r.Verdict)
+	p.post(ctx, status.Status{Commit: r.Commit, Context: p.context(ref), State: state, Says: r.Says})
+	if k := p.realms[ref]; k != nil && state == status.Pending {
+		k.pending = r.Commit
+	} else if k != nil && k.pending == r.Commit {
+		k.pending = ""
+	}
 	p.told(r)
+}
+
+// supersede ends what was left pending on an earlier commit, of which nothing more will be said.
+func (p *Poll) supersede(ctx context.Context, ref schema.RealmRef, k *keep, by string) {
+	if k.pending == "" || k.pending == by {
+		return
+	}
+	p.post(ctx, status.Status{Commit: k.pending, Context: p.context(ref), State: status.StateOf(drift.Superseded), Says: "superseded by " + short(by)})
+	k.pending = ""
 }
 
 func (p *Poll) told(r drift.Report) {
