@@ -14,7 +14,8 @@ func (c *cli) apply() *cobra.Command {
 		Use:   "apply [PLAN] [PATH…]",
 		Short: "Make the server as declared, then look again",
 		Long: "Apply makes the declared realms as declared and looks a second time whether they are. What this source made\n" +
-			"and no longer declares is deleted; what it never made is left alone.\n\n" +
+			"and no longer declares is deleted; what it never made is left alone. Nodes of declared deployments are brought to what\n" +
+			"is declared, step by step, before the realms that they serve.\n\n" +
 			"In place of the manifests a plan may be given that was saved by plan --out. It is applied only where the same manifests\n" +
 			"and the server still ask for what it shows; else what moved is named, and nothing is done.\n\n" +
 			"A client without a declared secret has one that Keycloak made. --outputs writes these, once every realm is as declared:\n" +
@@ -39,6 +40,7 @@ func (c *cli) apply() *cobra.Command {
 	c.manifestFlags(cmd.Flags())
 	c.sourceFlags(cmd.Flags())
 	c.connectionFlags(cmd.Flags())
+	c.stateFlags(cmd.Flags())
 	cmd.Flags().StringVar(&c.flags.outputs, "outputs", "", "file or folder/, readable by you alone, for the secrets that Keycloak made for declared clients")
 	cmd.Flags().BoolVar(&c.flags.dryRun, "dry-run", false, "only show what would be done, as plan does")
 	cmd.Flags().BoolVar(&c.flags.realmDeletion, "allow-realm-deletion", false, "delete realms that are declared as null")

@@ -212,3 +212,59 @@ func TestResumeTriesAgainWhatStopped(t *testing.T) {
 		t.Errorf("the record is %+v", r)
 	}
 }
+
+func TestADeploymentIsPlannedAppliedAndLookedAtWithoutAController(t *testing.T) {
+	p := newPerson(t)
+	p.declares("version: 26.7.2, instances: 2")
+	realm := "apiVersion: cloakwork.dev/v1alpha1\nkind: Realm\nmetadata: {name: acme}\nspec: {deployment: eu, realm: {}}\n"
+	if err := os.WriteFile(p.path("work/realm.yaml"), []byte(realm), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		verb string
+		args []string
+		code int
+		want string
+	}{
+		{"plan", []string{"--detailed-exitcode"}, 2, `deployment eu pending: eu: would add 2 nodes
+  + balancers/front  (unknown; work/eu.yaml:3:18)
+      certificate: ""
+      key: (secret)
+   1. prepare R  (to be tried before any node is touched)
+   2. add eu-0  (2 nodes declared)
+   3. probe eu-0  (ready, in a cluster of 1 node)
+   4. admit eu-0  (people can log in through it)
+   5. add eu-1  (2 nodes declared)
+   6. probe eu-1  (ready, in a cluster of 2 nodes)
+   7. admit eu-1  (people can log in through it)
+eu/acme pending: waits for deployment eu, of which no node serves
+`},
+		{"plan", []string{"--out", p.path("plan")}, 1, ""},
+		{"apply", nil, 1, `deployment eu in sync: eu: 2 of 2 nodes serve, after create 1
+  + balancers/front  (unknown; done; work/eu.yaml:3:18)
+      certificate: ""
+      key: (secret)
+eu/acme failed
+error: nobody answers there
+`},
+		{"apply", nil, 1, "deployment eu in sync: eu: 2 of 2 nodes serve\neu/acme failed\nerror: nobody answers there\n"},
+		{"drift", nil, 1, "deployment eu in sync: eu: 2 of 2 nodes serve\neu/acme failed\nerror: nobody answers there\n"},
+		{"apply", []string{"--realm", "acme"}, 1, "eu/acme failed\nerror: nobody answers there\n"},
+	} {
+		out, errs, code := p.types(append([]string{c.verb, p.path("work"), "--state-dir", p.path("state")}, c.args...)...)
+		out = regexp.MustCompile(`prepare [0-9a-f]{12}`).ReplaceAllString(strings.ReplaceAll(out, p.dir+"/", ""), "prepare R")
+		if diff := cmp.Diff(c.want, out); diff != "" || code != c.code {
+			t.Errorf("%s %s ends with %d, want %d (-want +got):\n%s%s", c.verb, c.args, code, c.code, diff, errs)
+		}
+	}
+	for _, s := range []string{"aws", "kubernetes"} {
+		manifest := strings.ReplaceAll("apiVersion: cloakwork.dev/v1alpha1\nkind: Deployment\nmetadata: {name: eu}\nspec: {platform: PLATFORM, version: 26.7.2}\n", "PLATFORM", s)
+		if err := os.WriteFile(p.path("work/eu.yaml"), []byte(manifest), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		_, errs, code := p.types("plan", p.path("work"), "--state-dir", p.path("state"))
+		if want := "eu.yaml:3:18: deployment eu: platform " + s + " isn't served by this build, which serves local; declare it on one of these, or take a build that serves " + s + "\n"; code != 1 || !strings.Contains(errs, want) {
+			t.Errorf("%s: ends with %d: %s", s, code, errs)
+		}
+	}
+}

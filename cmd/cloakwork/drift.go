@@ -32,5 +32,6 @@ func (c *cli) drift() *cobra.Command {
 	c.manifestFlags(cmd.Flags())
 	c.sourceFlags(cmd.Flags())
 	c.connectionFlags(cmd.Flags())
+	c.stateFlags(cmd.Flags())
 	return cmd
 }

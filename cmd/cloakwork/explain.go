@@ -37,6 +37,7 @@ func (c *cli) explain() *cobra.Command {
 	c.manifestFlags(cmd.Flags())
 	c.sourceFlags(cmd.Flags())
 	c.connectionFlags(cmd.Flags())
+	c.stateFlags(cmd.Flags())
 	return cmd
 }
 
@@ -46,13 +47,12 @@ func (c *cli) explained(ctx context.Context, asked string, paths []string) error
 		return advise("give text or json", "explain has no form for Markdown")
 	}
 	address, path, _ := strings.Cut(asked, "#")
-	way := c.signingIn(ctx)
-	defer way.close()
-	conf, refs, _, err := c.meant(paths)
+	r, err := c.reaching(ctx)
 	if err != nil {
 		return err
 	}
-	client, who, err := c.signedIn(way, conf.declared, refs)
+	defer r.close()
+	conf, refs, _, err := c.meant(paths)
 	if err != nil {
 		return err
 	}
@@ -60,7 +60,9 @@ func (c *cli) explained(ctx context.Context, asked string, paths []string) error
 	var unknown error
 	for _, ref := range refs {
 		p := c.pass(conf, ref, reconcile.Plan)
-		p.Client, p.Account = client, who
+		if p.Client, p.Account, err = r.to(conf.declared, ref); err != nil {
+			return err
+		}
 		e, err := p.Explain(ctx, escaped(address), path)
 		var notThere *reconcile.NotThere
 		switch {

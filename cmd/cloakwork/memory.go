@@ -25,10 +25,11 @@ import (
 type remembered struct {
 	Source      string            `json:"source"`
 	Repository  string            `json:"repository"`
-	Version     string            `json:"version"`       // of the program that wrote this
-	Written     time.Time         `json:"written"`       // when it last looked
-	Interval    string            `json:"interval"`      // between two looks
-	Read        time.Time         `json:"read,omitzero"` // when the repository could last be read
+	Version     string            `json:"version"`           // of the program that wrote this
+	Written     time.Time         `json:"written"`           // when it last looked
+	Interval    string            `json:"interval"`          // between two looks
+	Metrics     string            `json:"metrics,omitempty"` // where the controller served them
+	Read        time.Time         `json:"read,omitzero"`     // when the repository could last be read
 	Commit      string            `json:"commit,omitempty"`
 	Error       string            `json:"error,omitempty"` // why it can't be read since
 	Reports     []json.RawMessage `json:"reports"`         // the last on each realm and deployment, as -o json has them

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -10,15 +11,18 @@ import (
 	"github.com/cloakwork/cloakwork/schema"
 )
 
-// passes makes a pass over every realm that the command line means, and prints each report as soon as it is there. A realm
-// that fails doesn't stop the next. Failed tells whether any did, or any manifest has a problem.
+// passes makes a pass over every deployment and every realm that the command line means, and prints each report as soon as it
+// is there. One that fails doesn't stop the next. Failed tells whether any did, or any manifest has a problem.
 func (c *cli) passes(ctx context.Context, args []string, mode reconcile.Mode) (reports []drift.Report, failed bool, err error) {
 	plan, err := c.agreement(&args, mode)
 	if err != nil {
 		return nil, false, err
 	}
-	way := c.signingIn(ctx)
-	defer way.close()
+	r, err := c.reaching(ctx)
+	if err != nil {
+		return nil, false, err
+	}
+	defer r.close()
 	conf, refs, failed, err := c.meant(args)
 	if err != nil {
 		return nil, failed, err
@@ -28,35 +32,52 @@ func (c *cli) passes(ctx context.Context, args []string, mode reconcile.Mode) (r
 			return nil, true, err
 		}
 	}
+	deployments := c.deployments(conf.declared)
+	if len(deployments) > 0 && c.flags.out != "" {
+		return nil, true, advise("name realms by --realm", "--out: a saved plan holds realms alone, and deployment %s is declared", deployments[0])
+	}
 	key, err := c.fingerprintKey()
 	if err != nil {
 		return nil, failed, err
 	}
-	client, who, err := c.signedIn(way, conf.declared, refs)
-	if err != nil {
-		return nil, failed, err
+	near := slices.DeleteFunc(slices.Clone(refs), func(ref schema.RealmRef) bool { return r.apart(conf.declared, ref) })
+	if len(near) > 0 {
+		if _, _, err := c.signedIn(r.way, conf.declared, near); err != nil {
+			return nil, failed, err
+		}
+	}
+	add := func(report drift.Report, err error, blocking int, subject string) (stop bool, printed error) {
+		reports = append(reports, report)
+		failed = failed || err != nil
+		if blocking > 0 && c.flags.output == "text" { // they have been printed
+			fmt.Fprintf(c.errs, "%s %s is left as it is, because of %s in its manifests\n", c.paintErrs("error", "error:"), drift.Escape(subject), count(blocking, "problem"))
+		} else {
+			printed = c.print(report)
+		}
+		return ctx.Err() != nil, printed
+	}
+	waits := map[string]string{} // the deployments whose realms can't be looked at
+	for _, name := range deployments {
+		done, err := r.deploy(ctx, conf, name, mode)
+		waits[name] = unready(name, done)
+		stop, printed := add(done.Report, err, len(schema.BlockingDeployment(conf.declared.Problems, name)), "deployment "+name)
+		if printed != nil || stop {
+			return reports, true, printed
+		}
 	}
 	out := outputs{path: c.flags.outputs}
 	for _, ref := range refs {
 		p := c.pass(conf, ref, mode)
-		p.Client, p.Account, p.FingerprintKey = client, who, key
 		if plan != nil {
 			p.Agreed = plan.agreed(p.Facts, ref)
 		}
 		if out.path != "" {
 			p.Outputs = out.take(c, ref.Realm)
 		}
-		report, err := c.watched(ctx, p)
-		reports = append(reports, report)
-		failed = failed || err != nil
-		if blocking := schema.Blocking(p.Problems, ref); len(blocking) > 0 && c.flags.output == "text" { // they have been printed
-			fmt.Fprintf(c.errs, "%s %s is left as it is, because of %s in its manifests\n", c.paintErrs("error", "error:"),
-				drift.Escape(ref.String()), count(len(blocking), "problem"))
-		} else if err := c.print(report); err != nil {
-			return reports, true, err
-		}
-		if ctx.Err() != nil {
-			return reports, true, nil
+		p.FingerprintKey = key
+		report, err := r.pass(ctx, conf, p, waits[ref.Server])
+		if stop, printed := add(report, err, len(schema.Blocking(p.Problems, ref)), ref.String()); printed != nil || stop {
+			return reports, true, printed
 		}
 	}
 	if err := c.printAll(reports); err != nil || failed {
@@ -71,17 +92,38 @@ func (c *cli) passes(ctx context.Context, args []string, mode reconcile.Mode) (r
 	return reports, false, err
 }
 
+// pass makes a pass over a realm, unless it has to wait for its deployment.
+func (r *reach) pass(ctx context.Context, conf *configuration, p reconcile.Pass, waits string) (report drift.Report, err error) {
+	if len(schema.Blocking(p.Problems, p.Want.Ref)) > 0 {
+		return p.Run(ctx) // which asks nobody
+	}
+	if waits != "" {
+		report = failure(conf.commit, "", p.Want.Ref, errors.New(waits))
+		report.Verdict = drift.Pending
+		return report, nil
+	}
+	if p.Client, p.Account, err = r.to(conf.declared, p.Want.Ref); err != nil {
+		return failure(conf.commit, "", p.Want.Ref, err), err
+	}
+	return r.watched(ctx, p)
+}
+
 // meant are the manifests that a command line names, with their problems printed, and the realms that it is about. Failed
 // tells whether any of these has a problem.
 func (c *cli) meant(args []string) (conf *configuration, refs []schema.RealmRef, failed bool, err error) {
 	if conf, err = c.configuration(args); err != nil {
 		return nil, nil, false, err
 	}
+	conf.declared = c.unserved(conf.declared)
 	c.problems(conf.declared)
 	refs, err = c.wanted(conf.declared)
-	failed = held(conf.declared, refs)
+	deployments := c.deployments(conf.declared)
+	failed = held(conf.declared, refs) || slices.ContainsFunc(deployments, func(name string) bool {
+		return len(schema.BlockingDeployment(conf.declared.Problems, name)) > 0
+	})
 	switch {
 	case err != nil:
+	case len(refs) == 0 && len(deployments) > 0:
 	case len(refs) == 0 && failed:
 		err = exit(1)
 	case len(refs) == 0:

@@ -13,7 +13,8 @@ func (c *cli) plan() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "plan [PATH…]",
 		Short: "Show what apply would do, risks first",
-		Long: "Plan compares the declared realms with the server and shows what apply would do. It writes nothing.\n\n" +
+		Long: "Plan compares the declared realms with the server, and declared deployments with what runs, and shows what apply\n" +
+			"would do. It writes nothing.\n\n" +
 			"With --against it compares what two environments declare instead, and asks no server: but for what spec.differs of\n" +
 			"the Environment lists, they are to be alike.\n\n" +
 			"With --out the plan is saved for apply, which refuses it when the commit or the server has moved since. The file holds\n" +
@@ -41,6 +42,7 @@ func (c *cli) plan() *cobra.Command {
 	c.manifestFlags(cmd.Flags())
 	c.sourceFlags(cmd.Flags())
 	c.connectionFlags(cmd.Flags())
+	c.stateFlags(cmd.Flags())
 	cmd.Flags().StringVar(&c.flags.out, "out", "", "new file, readable by you alone, that the plan is saved in for apply")
 	cmd.Flags().StringVar(&c.flags.against, "against", "", "environment, or its topmost layer, that --environment is compared with; no server is asked")
 	cmd.Flags().BoolVar(&c.flags.detailedExitCode, "detailed-exitcode", false, "exit with 2 where there are changes")
@@ -48,4 +50,4 @@ func (c *cli) plan() *cobra.Command {
 	return cmd
 }
 
-func changes(r drift.Report) bool { return len(r.Changes) > 0 }
+func changes(r drift.Report) bool { return len(r.Changes) > 0 || len(r.Steps) > 0 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -47,20 +48,20 @@ func (c *cli) openPlatforms(conf *config) *platforms {
 }
 
 // serves is why a deployment can't be driven by this build; nil where it can.
-func (p *platforms) serves(d *schema.Deployment) error {
-	if _, ok := p.cli.drivers[d.Platform]; ok {
+func (c *cli) serves(d *schema.Deployment) error {
+	if _, ok := c.drivers[d.Platform]; ok {
 		return nil
 	}
-	names := slices.Sorted(maps.Keys(p.cli.drivers))
+	names := slices.Sorted(maps.Keys(c.drivers))
 	return advise("declare it on one of these, or take a build that serves "+d.Platform, "deployment %s: platform %s isn't served by this build, which serves %s",
 		d.Name, d.Platform, cmp.Or(strings.Join(names, ", "), "none"))
 }
 
 // unserved adds a problem for each deployment whose platform this build has no driver for, where it is declared.
-func (p *platforms) unserved(d schema.Declared) schema.Declared {
+func (c *cli) unserved(d schema.Declared) schema.Declared {
 	for _, name := range slices.Sorted(maps.Keys(d.Deployments)) {
 		deployment := d.Deployments[name]
-		if err := p.serves(deployment); err != nil && len(schema.BlockingDeployment(d.Problems, name)) == 0 {
+		if err := c.serves(deployment); err != nil && len(schema.BlockingDeployment(d.Problems, name)) == 0 {
 			d.Problems = append(d.Problems, schema.Problem{Origin: deployment.Origin, What: err.Error(), Hint: hint(err), Deployment: name})
 		}
 	}
@@ -110,6 +111,15 @@ func (p *platforms) close() error {
 		}
 	}
 	return errors.Join(failed...)
+}
+
+// folders are those in which platforms keep deployments on this machine.
+func (p *platforms) folders() []string {
+	folder := localFolder(p.settings.Local.Folder, p.state)
+	if _, err := os.Stat(folder); err != nil {
+		return nil
+	}
+	return []string{folder}
 }
 
 // stateFolder is where the controller keeps what it may lose.

@@ -125,6 +125,9 @@ func (k *keeper) run(ctx context.Context) error {
 		}
 		defer stopped()
 		k.log.Info("metrics", "address", at.String())
+		for _, w := range k.sources {
+			w.memory.state.Metrics = at.String()
+		}
 	}
 	var all sync.WaitGroup
 	for _, w := range k.sources {

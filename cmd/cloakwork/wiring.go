@@ -53,7 +53,8 @@ func (conf *configuration) environment() string {
 func (c *cli) wanted(d schema.Declared) ([]schema.RealmRef, error) {
 	var refs []schema.RealmRef
 	for ref := range d.Realms {
-		if c.flags.serverName == "" || ref.Server == c.flags.serverName {
+		_, deployed := d.Deployments[ref.Server]
+		if c.flags.serverName == "" || ref.Server == c.flags.serverName || deployed && len(c.flags.realms) > 0 {
 			refs = append(refs, ref)
 		}
 	}
@@ -61,7 +62,7 @@ func (c *cli) wanted(d schema.Declared) ([]schema.RealmRef, error) {
 	switch {
 	case len(refs) == 0 && len(names) > 0:
 		return nil, advise("the manifests name "+strings.Join(names, ", "), "no realm is declared for server %s", c.flags.serverName)
-	case c.flags.serverName == "" && len(names) > 1:
+	case c.flags.serverName == "" && len(names) > 1 && (c.flags.config == "" || c.flags.server != ""):
 		return nil, advise("say which one --server is by --server-name", "the manifests name several servers: %s", strings.Join(names, ", "))
 	}
 	for _, name := range c.flags.realms {
