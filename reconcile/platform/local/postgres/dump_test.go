@@ -150,11 +150,15 @@ func pings(t *testing.T, s Server) {
 	// As Keycloak 26.7 makes it.
 	do(t, s, Database, "SET ROLE keycloak", `CREATE TABLE jgroups_ping (address varchar(200) PRIMARY KEY, name varchar(200), cluster_name varchar(200) NOT NULL,
 		ip varchar(200) NOT NULL, coord boolean, last_update bigint, coordinated_by varchar(200))`,
-		"INSERT INTO jgroups_ping SELECT 'uuid://' || p, 'node', 'ISPN', '127.0.0.1:' || p, p = 7800 FROM generate_series(7800, 7803) p")
-	removed, err := s.RemovePings(ctx, []string{"127.0.0.1:7800", "127.0.0.1:7802", "127.0.0.1:780"})
+		"INSERT INTO jgroups_ping SELECT 'uuid://' || p, 'node', 'ISPN', '127.0.0.1:' || p, p = 7800 FROM generate_series(7800, 7803) p",
+		"INSERT INTO jgroups_ping VALUES ('uuid://1', '(starting)', 'ISPN', '127.0.0.1:0', false)")
+	removed, err := s.RemovePings(ctx, []string{"127.0.0.1:0", "127.0.0.1:7800", "127.0.0.1:7802", "127.0.0.1:780"})
 	must(t, err)
 	if diff := cmp.Diff([]string{"127.0.0.1:7800", "127.0.0.1:7802"}, removed); diff != "" {
 		t.Error(diff)
+	}
+	if got := query[int64](t, s, Database, "SELECT count(*) FROM jgroups_ping WHERE name = '(starting)'"); got != 1 {
+		t.Error("a node that starts has lost its turn")
 	}
 	left, err := s.Pings(ctx)
 	must(t, err)

@@ -13,15 +13,16 @@ import (
 const undefinedTable = "42P01"
 
 // Pings are the addresses, 127.0.0.1:7800, by which nodes find each other's cluster: those that run, and those that died without
-// taking leave.
+// taking leave. Since 26.7 a node is there before it has an address, as 127.0.0.1:0; these aren't among them, and aren't removed
+// either: they hold its turn, and Keycloak itself passes over those that it hasn't heard of for a minute.
 func (s Server) Pings(ctx context.Context) ([]string, error) {
-	return s.pings(ctx, "SELECT ip FROM jgroups_ping ORDER BY ip")
+	return s.pings(ctx, "SELECT ip FROM jgroups_ping WHERE ip NOT LIKE '%:0' ORDER BY ip")
 }
 
 // RemovePings forgets nodes, by their addresses, and returns those that were known. A node that starts tries in vain to join one
 // that is dead, for 20 s; but one that lives must stay, or two clusters come to be: name only those that are known to be dead.
 func (s Server) RemovePings(ctx context.Context, addresses []string) (removed []string, err error) {
-	return s.pings(ctx, "DELETE FROM jgroups_ping WHERE ip = ANY($1) RETURNING ip", addresses)
+	return s.pings(ctx, "DELETE FROM jgroups_ping WHERE ip = ANY($1) AND ip NOT LIKE '%:0' RETURNING ip", addresses)
 }
 
 func (s Server) pings(ctx context.Context, sql string, args ...any) ([]string, error) {
