@@ -58,7 +58,7 @@ func unpacked(t *testing.T, name string) map[string]string {
 
 func TestABundleHoldsNoSecret(t *testing.T) {
 	secret := map[string]string{}
-	for _, name := range []string{"server", "git", "key", "folder", "json", "variable", "account", "node", "line", "bearer", "url", "cookie", "code", "destination", "unrelated"} {
+	for _, name := range []string{"server", "git", "key", "folder", "json", "variable", "account", "node", "line", "bearer", "url", "cookie", "code", "destination", "unrelated", "release", "named"} {
 		secret[name] = "hUsh-" + name + "-7d41c0ffee"
 	}
 	jwt := "eyJhbGciOiJSUzI1NiJ9." + "eyJzdWIiOiJodXNoIn0" + ".c2lnbmF0dXJlLWh1c2g"
@@ -90,11 +90,12 @@ platforms: {local: {folder: local}}
 		"git-token": secret["git"] + "\n", "key": secret["key"] + secret["key"] + secret["key"], "destination": secret["destination"], "secrets/portal": secret["folder"] + "\n",
 		"secrets/many.json":                           `{"a": ["` + secret["json"] + `"]}`,
 		"local/eu/account.json":                       `{"secret": "` + secret["account"] + `"}`,
+		"local/eu/releases/r/release.json":            `{"spec": {"hidden": ["` + secret["release"] + `"], "env": [{"name": "SMTP_PASSWORD", "value": "` + secret["named"] + `"}]}}`,
 		"local/eu/regions/eu/plane/nodes/eu-0/r.json": `{"argv": ["java"], "env": ["KC_DB_PASSWORD=` + secret["node"] + `"]}`,
 		"local/eu/regions/eu/plane/log/eu-0.log": strings.Join([]string{
 			"INFO  started in 3 s, and this line is worth reading",
 			"WARN  login of admin with " + secret["server"] + " refused; git says " + secret["git"] + ", fingerprints by " + secret["key"] + secret["key"] + secret["key"],
-			"DEBUG " + secret["folder"] + " " + secret["json"] + " " + secret["variable"] + " " + secret["account"] + " " + secret["node"] + " " + secret["destination"] + " " + secret["unrelated"] + " " + age,
+			"DEBUG " + secret["folder"] + " " + secret["json"] + " " + secret["variable"] + " " + secret["account"] + " " + secret["node"] + " " + secret["destination"] + " " + secret["unrelated"] + " " + secret["release"] + " " + secret["named"] + " " + age,
 			`DEBUG {"client_secret": "` + secret["line"] + `", "user": "ada"}`,
 			"DEBUG Authorization: Bearer " + secret["bearer"], "DEBUG token " + jwt,
 			"DEBUG jdbc:postgresql://keycloak:" + secret["url"] + "@127.0.0.1/keycloak", "DEBUG Cookie: " + secret["cookie"],

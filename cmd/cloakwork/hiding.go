@@ -115,13 +115,15 @@ func (h *hiding) under(secret bool, v any) {
 			h.under(secret, e)
 		}
 	case map[string]any:
+		named, _ := v["name"].(string) // {name: X_PASSWORD, value: …}
+		secret = secret || secretName.MatchString(named)
 		for name, e := range v {
 			h.under(secret || secretName.MatchString(name), e)
 		}
 	}
 }
 
-var secretName = regexp.MustCompile(`(?i)(passw|secret|token|credential|private|api_?key|access_?key|encryption|sops_age_key$)`)
+var secretName = regexp.MustCompile(`(?i)(passw|secret|token|credential|private|api_?key|access_?key|encryption|^hidden$|sops_age_key$)`)
 
 // hidden is where secrets stand, whoever knows them.
 var hidden = []struct {
