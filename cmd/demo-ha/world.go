@@ -197,7 +197,7 @@ func (w *world) stop() error {
 func (w *world) await(ctx context.Context, what string, so func(platform.Seen) bool) error {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	tick := time.NewTicker(300 * time.Millisecond)
+	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
 	said := ""
 	for {

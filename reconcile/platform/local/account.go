@@ -52,16 +52,15 @@ func (w *work) account(ctx context.Context, l slot) error {
 	if err != nil || a.Bootstrap == "" {
 		return err
 	}
-	if err := w.tryAccount(ctx, l, a); err != nil {
-		if err := w.makeAccount(ctx, l, a); err != nil {
-			return err
-		}
-	}
+	made := w.makeAccount(ctx, l, a)
 	ours, err := w.signIn(l, controllerClient, a.Secret)
 	if err != nil {
 		return err
 	}
 	defer ours.Close()
+	if _, err := ours.WhoAmI(ctx); err != nil { // else the first administrator went just before a crash
+		return cmp.Or(made, err)
+	}
 	var clients []struct{ ID string }
 	if err := ours.Get(ctx, keycloak.Path("realms", "master", "clients"), url.Values{"clientId": {bootstrapClient}}, &clients); err != nil {
 		return fmt.Errorf("look for the first administrator: %w", err)
@@ -78,16 +77,7 @@ func (w *work) account(ctx context.Context, l slot) error {
 	return w.configureNode(l) // without the first administrator
 }
 
-func (w *work) tryAccount(ctx context.Context, l slot, a account) error {
-	c, err := w.signIn(l, controllerClient, a.Secret)
-	if err != nil {
-		return err
-	}
-	defer c.Close()
-	_, err = c.WhoAmI(ctx)
-	return err
-}
-
+// makeAccount makes our own service account, by the first administrator.
 func (w *work) makeAccount(ctx context.Context, l slot, a account) error {
 	first, err := w.signIn(l, bootstrapClient, a.Bootstrap)
 	if err != nil {

@@ -199,7 +199,11 @@ func (s site) serve(ctx context.Context, want schema.Deployment, region string, 
 			return err
 		}
 	}
-	changed, err := s.configure(want, region, f)
+	before, _, err := s.config(region)
+	if err != nil {
+		return err
+	}
+	changed, err := s.configure(want, region, f, before)
 	if err != nil {
 		return err
 	}
@@ -208,19 +212,15 @@ func (s site) serve(ctx context.Context, want schema.Deployment, region string, 
 			return err
 		}
 	} else if changed {
-		if err := plane.Upgrade(ctx, epoch); err != nil {
-			return err
+		if err := plane.Upgrade(ctx, epoch); err != nil { // and all is as before
+			return errors.Join(err, s.write(before, "regions", region, "plane", "plane.json"))
 		}
 	}
 	return plane.Settle(ctx, epoch, dataplane.Settings{Login: f.Login, Admin: f.Admin, Trusted: f.Trusted})
 }
 
 // configure writes plane.json, and tells whether it is another one than before.
-func (s site) configure(want schema.Deployment, region string, f front) (changed bool, err error) {
-	old, _, err := s.config(region)
-	if err != nil {
-		return false, err
-	}
+func (s site) configure(want schema.Deployment, region string, f front, old dataplane.Config) (changed bool, err error) {
 	c := dataplane.Config{Region: region, Binary: s.Binary, Base: f.Path, Listen: dataplane.Listen{HTTP: f.HTTP, HTTPS: f.HTTPS, Inside: old.Listen.Inside}}
 	host := inside(want, region)
 	choose := func(address *string) error {

@@ -21,7 +21,7 @@ func (w *world) subject() platformtest.Subject {
 			d := w.open()
 			return platformtest.Opened{Driver: d, Crash: func() { d.Close() }}
 		},
-		Want: w.eu(2), Next: w.eu(2, changed("r2")), Broken: w.eu(2, broken), Edited: edited, Kill: w.kill, Pause: 200 * time.Millisecond, Looks: 2000,
+		Want: w.eu(2), Next: w.eu(2, changed("r2")), Broken: w.eu(2, broken), Edited: edited, Kill: w.kill, Pause: 500 * time.Millisecond, Looks: 2000,
 	}
 }
 

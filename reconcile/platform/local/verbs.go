@@ -242,7 +242,7 @@ func (w *work) together(ctx context.Context, node string) error {
 	ctx, cancel := context.WithTimeout(ctx, w.Ready)
 	defer cancel()
 	apart := ""
-	err := until(ctx, 300*time.Millisecond, func() (bool, error) {
+	err := until(ctx, 500*time.Millisecond, func() (bool, error) {
 		seen, err := w.Observe(ctx, w.want)
 		if err != nil {
 			return false, nil

@@ -165,7 +165,7 @@ func (w *world) drive(d *local.Driver, want schema.Deployment, enough func(rollo
 				w.log.Warn("do", "step", next.Step.String(), "error", err)
 			}
 		}
-		time.Sleep(200 * time.Millisecond)
+		time.Sleep(500 * time.Millisecond)
 	}
 	w.t.Fatalf("never settled; at last: %s", says)
 	return platform.Seen{}, ""
