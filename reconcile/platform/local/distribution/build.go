@@ -78,18 +78,21 @@ var rewritten = filepath.Join("lib", "quarkus")
 
 // augment runs kc.sh build in a folder.
 func (s Store) augment(ctx context.Context, dir string, java Java, spec Spec) error {
-	writable := []string{dir, filepath.Join(dir, rewritten), filepath.Join(dir, "providers")}
+	tmp := filepath.Join(dir, "tmp")
+	if err := os.Mkdir(tmp, 0o700); err != nil {
+		return err
+	}
+	writable := []string{dir, tmp, filepath.Join(dir, rewritten), filepath.Join(dir, "providers")}
 	for _, entry := range globbed(filepath.Join(dir, rewritten, "*")) {
 		writable = append(writable, entry)
 	}
 	if err := s.give(writable...); err != nil {
 		return err
 	}
-	home := spec
-	home.Memory = 0
-	cmd := s.command(ctx, java.Path, java.arguments(dir, dir, home, nil, append([]string{"build", "--verbose"}, flags(spec.Build)...)...)...)
-	cmd.Dir = dir
-	cmd.Env = append(cmd.Env, spec.Env...)
+	b := Build{Dir: dir, Java: java}
+	argv, env := b.Run(dir, Spec{Env: spec.Env}, Node{}, append([]string{"build", "--verbose"}, flags(spec.Build)...)...)
+	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
+	cmd.Env, cmd.Dir, cmd.SysProcAttr = env, dir, s.credential()
 	out, err := cmd.CombinedOutput()
 	if ctx.Err() != nil {
 		return ctx.Err()
@@ -100,17 +103,18 @@ func (s Store) augment(ctx context.Context, dir string, java Java, spec Spec) er
 	if err != nil {
 		return err
 	}
+	if err := os.RemoveAll(tmp); err != nil {
+		return err
+	}
 	return s.takeBack(writable...)
 }
 
-// command is one that runs for the store.
-func (s Store) command(ctx context.Context, name string, args ...string) *exec.Cmd {
-	cmd := exec.CommandContext(ctx, name, args...)
-	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "LANG=C.UTF-8"}
-	if s.UID != nil && s.GID != nil {
-		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: *s.UID, Gid: *s.GID}}
+// credential is who runs for the store.
+func (s Store) credential() *syscall.SysProcAttr {
+	if s.UID == nil || s.GID == nil {
+		return nil
 	}
-	return cmd
+	return &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: *s.UID, Gid: *s.GID}}
 }
 
 // give lets those who run for the store write into some paths, takeBack ends that.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -46,45 +47,57 @@ func (s Store) compatible(ctx context.Context, old, new Running) (platform.Verdi
 	// Both have the same home, one after the other: 26.4 takes the path of the cache configuration for a part of it.
 	home := filepath.Join(dir, "home")
 	metadata := filepath.Join(home, "tmp", "metadata.json")
-	if code, out, err := s.ask(ctx, old, home, "metadata", metadata); err != nil || code != 0 {
-		return "", fmt.Sprintf("Keycloak %s doesn't say what it is: update-compatibility metadata ended with %d: %s", old.Build.Version, code, out), err
+	r, verb := old, "metadata"
+	code, printed, err := s.ask(ctx, r, home, verb, metadata)
+	if err == nil && code == 0 {
+		r, verb = new, "check"
+		code, printed, err = s.ask(ctx, r, home, verb, metadata)
 	}
-	code, out, err := s.ask(ctx, new, home, "check", metadata)
-	if err != nil {
+	switch {
+	case err != nil:
 		return "", "", err
-	}
-	switch code {
-	case 0:
+	case code == 0:
 		return platform.Compatible, "", nil
-	case 3:
-		return platform.Incompatible, out, nil
-	case 4:
-		return "", fmt.Sprintf("Keycloak %s doesn't compare: its feature rolling-updates is off", new.Build.Version), nil
+	case code == 3:
+		return platform.Incompatible, r.reasons(printed), nil
+	case code == featureOff:
+		return "", fmt.Sprintf("Keycloak %s doesn't compare: its feature rolling-updates is off", r.Build.Version), nil
 	default:
-		return "", fmt.Sprintf("update-compatibility check of Keycloak %s ended with %d: %s", new.Build.Version, code, out), nil
+		return "", fmt.Sprintf("update-compatibility %s of Keycloak %s ended with %d: %s", verb, r.Build.Version, code, r.reasons(printed)), nil
 	}
 }
 
-// ask runs one of the two commands, and says how it ended and what it said last.
-func (s Store) ask(ctx context.Context, r Running, home, verb, file string) (code int, says string, err error) {
+// featureOff is how update-compatibility ends where a build lacks the feature rolling-updates.
+const featureOff = 4
+
+// ask runs one of the two commands, and says how it ended and what it printed.
+func (s Store) ask(ctx context.Context, r Running, home, verb, file string) (code int, printed string, err error) {
 	if err := r.Build.home(home, r.Spec, r.Node, s.UID, s.GID); err != nil {
 		return 0, "", err
 	}
 	argv, env := r.Build.Run(home, r.Spec, r.Node, append([]string{"update-compatibility", verb, "--optimized", "--file=" + file}, options(r.Spec, r.Node)...)...)
-	cmd := s.command(ctx, argv[0], argv[1:]...)
-	cmd.Env, cmd.Dir = env, home
+	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
+	cmd.Env, cmd.Dir, cmd.SysProcAttr = env, home, s.credential()
 	out, err := cmd.CombinedOutput()
-	if cmd.ProcessState == nil || ctx.Err() != nil {
+	if ctx.Err() != nil {
+		return 0, "", ctx.Err()
+	}
+	if cmd.ProcessState == nil {
 		return 0, "", err
 	}
+	return cmd.ProcessState.ExitCode(), string(out), nil
+}
+
+// reasons are what Keycloak says against replacing nodes one by one.
+func (r Running) reasons(printed string) string {
 	var why []string
-	for line := range strings.Lines(string(out)) {
+	for line := range strings.Lines(printed) {
 		if _, reason, ok := strings.Cut(line, "Rolling Update is not available. "); ok {
-			why = append(why, strings.TrimSpace(reason))
+			why = append(why, strings.TrimRight(strings.TrimSpace(reason), "]"))
 		}
 	}
-	if len(why) == 0 {
-		why = []string{LastLines(string(out), slices.Concat(r.Spec.Hidden, slices.Collect(maps.Values(r.Node.Secrets))))}
+	if len(why) > 0 {
+		return strings.Join(why, " ")
 	}
-	return cmd.ProcessState.ExitCode(), strings.Join(why, " "), nil
+	return Cause(printed, slices.Concat(r.Spec.Hidden, slices.Collect(maps.Values(r.Node.Secrets))))
 }

@@ -49,7 +49,7 @@ func Cause(printed string, hidden []string) string {
 
 var (
 	own     = regexp.MustCompile(`^([\w.]+/)?(java|javax|jdk|sun|io\.quarkus|io\.smallrye|org\.keycloak\.quarkus)\.`)
-	chatter = regexp.MustCompile(`^(\d{4}-\d\d-\d\d |WARNING|INFO|\[picocli|Updating the configuration|Changes detected|\s)`)
+	chatter = regexp.MustCompile(`^(\d{4}-\d\d-\d\d |WARNING|Warning|INFO|\[picocli|Updating the configuration|Changes detected|\s)`)
 )
 
 func conceal(text string, hidden []string) string {

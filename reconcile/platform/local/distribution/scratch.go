@@ -114,8 +114,10 @@ func (s *Scratch) Stop() error {
 		}
 		<-s.ended
 	}
-	_, _ = io.WriteString(s.lifeline, "done\n") // the guard may have gone by itself
-	return s.lifeline.Close()
+	// The guard goes with it. That it has gone already, and its input with it, is as well.
+	_, _ = io.WriteString(s.lifeline, "done\n")
+	_ = s.lifeline.Close()
+	return nil
 }
 
 // printed is the log.

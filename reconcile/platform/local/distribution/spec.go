@@ -187,6 +187,10 @@ func named(e schema.Extension) string {
 
 // overrides tells whether an option would lead Keycloak to another configuration than ours.
 func overrides(option string) bool {
+	switch option {
+	case "legacy-observability-interface", "http-management-health-enabled": // nodes are asked for their health where they manage
+		return true
+	}
 	return option == "config-file" || option == "conf-file" || option == "home-dir" || strings.HasPrefix(option, "config-keystore") ||
 		option == "db" || strings.HasPrefix(option, "db-") || strings.HasPrefix(option, "bootstrap-admin-")
 }
