@@ -1,6 +1,7 @@
 package distribution
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
@@ -51,7 +52,7 @@ func (s Store) try(ctx context.Context, spec Spec) error {
 		return err
 	}
 	if code != 0 && code != featureOff {
-		return &Refused{Why: Cause(out, spec.Hidden), Log: LastLines(out, spec.Hidden)}
+		return &Refused{Why: cmp.Or(Cause(out, spec.Hidden), fmt.Sprintf("update-compatibility metadata ended with %d", code)), Log: LastLines(out, spec.Hidden)}
 	}
 
 	port, err := FreePort()
