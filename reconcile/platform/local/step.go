@@ -8,6 +8,7 @@ import (
 
 	"github.com/cloakwork/cloakwork/drift"
 	"github.com/cloakwork/cloakwork/reconcile/platform"
+	"github.com/cloakwork/cloakwork/reconcile/platform/local/distribution"
 	"github.com/cloakwork/cloakwork/schema"
 )
 
@@ -127,8 +128,12 @@ func (w *work) run(how verb) {
 		if errors.Is(ctx.Err(), context.DeadlineExceeded) {
 			err = fmt.Errorf("takes longer than %s: %w", how.most+w.Ready, err)
 		}
+		why := err.Error()
+		if refused := new(distribution.Refused); errors.As(err, &refused) {
+			why = refused.Why // its log goes apart
+		}
 		hide := w.secrets()
-		move.State, move.Why, move.Log = platform.Failed, hide.Replace(err.Error()), hide.Replace(w.lastLines(err))
+		move.State, move.Why, move.Log = platform.Failed, hide.Replace(why), hide.Replace(w.lastLines(err))
 	}
 	w.Log.Info("step ended", "deployment", w.name, "step", w.step.String(), "epoch", w.step.Epoch, "state", string(move.State),
 		"why", drift.Escape(move.Why), "seconds", time.Since(began).Seconds())
