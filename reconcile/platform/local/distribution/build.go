@@ -1,6 +1,7 @@
 package distribution
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -98,7 +99,7 @@ func (s Store) augment(ctx context.Context, dir string, java Java, spec Spec) er
 		return ctx.Err()
 	}
 	if ended := new(exec.ExitError); errors.As(err, &ended) {
-		return &Refused{Why: "kc.sh build: " + Cause(string(out), spec.Hidden), Log: LastLines(string(out), spec.Hidden)}
+		return &Refused{Why: "kc.sh build: " + cmp.Or(Cause(string(out), spec.Hidden), "it ended with "+ended.String()), Log: LastLines(string(out), spec.Hidden)}
 	}
 	if err != nil {
 		return err
