@@ -13,9 +13,6 @@ import (
 // without that reads object by object. All else is read by pages, and first: on a just-started server an export that
 // comes before them takes minutes where it takes a second after them (26.7.3, a thousand clients).
 
-// worthExporting is how many requests an export must replace.
-const worthExporting = 4
-
 // exportable are the kinds that an export holds.
 var exportable = []string{"roles", "composites", "scopeMappings", "identityProviderMappers"}
 
@@ -42,9 +39,8 @@ func (m exportedMapping) owner() schema.Address {
 	return schema.Join(schema.RealmAddress, "clientScopes", m.ClientScope)
 }
 
-// export reads what is needed of the exportable kinds, of which nothing is needed any longer then. It does nothing where
-// that isn't worth it, or the account may not.
-func (o *observation) export(ctx context.Context, n needed) error {
+// worthExporting tells whether an export replaces so many requests that it is the cheaper way.
+func (o *observation) worthExporting(n needed) bool {
 	replaces := 0
 	for _, kind := range exportable {
 		for owner := range n[kind] {
@@ -53,14 +49,17 @@ func (o *observation) export(ctx context.Context, n needed) error {
 			}
 		}
 	}
-	if replaces < worthExporting {
-		return nil
-	}
+	return replaces >= 4
+}
+
+// export reads what is needed of the exportable kinds, of which nothing is needed any longer then. It is false where the
+// account may not.
+func (o *observation) export(ctx context.Context, n needed) (bool, error) {
 	var e export
 	if err := o.Client.Export(ctx, o.Name, true, true, &e); keycloak.IsForbidden(err) {
-		return nil
+		return false, nil
 	} else if err != nil {
-		return fmt.Errorf("export the realm: %w", err)
+		return false, fmt.Errorf("export the realm: %w", err)
 	}
 	o.exportedRoles(e, n)
 	o.exportedMappings(e, n)
@@ -70,10 +69,7 @@ func (o *observation) export(ctx context.Context, n needed) error {
 			o.put(schema.Join(provider, "identityProviderMappers", text(m["name"])), text(m["id"]), m)
 		}
 	}
-	for _, kind := range exportable {
-		delete(n, kind)
-	}
-	return nil
+	return true, nil
 }
 
 func (o *observation) exportedRoles(e export, n needed) {

@@ -71,10 +71,13 @@ func (r *Realm) Observe(ctx context.Context, want *schema.Realm, source string) 
 		return Live{}, err
 	}
 	needed := need(want, o.live.Ledgers[source].Owned)
-	if err := o.export(ctx, needed); err != nil {
-		return Live{}, err
+	second := []func(context.Context) error{o.defaultGroups}
+	exports, exported := o.worthExporting(needed), false
+	if exports {
+		second = append(second, func(ctx context.Context) (err error) { exported, err = o.export(ctx, needed); return err })
+	} else {
+		second = append(second, needed.reads("roles", o.clientRoles)...)
 	}
-	second := append(needed.reads("roles", o.clientRoles), o.defaultGroups)
 	for kind, read := range map[string]func(context.Context) error{"identityProviders": o.identityProviders,
 		"requiredActions": o.requiredActions, "components": o.components, "organizations": o.partly("organizations", o.organizations(needed)),
 		"workflows": o.partly("workflows", o.workflows)} {
@@ -94,6 +97,15 @@ func (r *Realm) Observe(ctx context.Context, want *schema.Realm, source string) 
 	}
 	if err := together(ctx, second...); err != nil {
 		return Live{}, err
+	}
+	if exported {
+		for _, kind := range exportable {
+			delete(needed, kind)
+		}
+	} else if exports { // the account may not
+		if err := together(ctx, needed.reads("roles", o.clientRoles)...); err != nil {
+			return Live{}, err
+		}
 	}
 	third := append(needed.reads("composites", o.composites), needed.reads("identityProviderMappers", o.identityProviderMappers)...)
 	third = append(third, needed.reads("scopeMappings", o.scopeMappings)...)
