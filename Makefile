@@ -72,10 +72,11 @@ generate: deps ## write the definitions of a Keycloak version from its classes, 
 	go run ./schema/generate -version $(KEYCLOAK)
 	CLOAKWORK_TEST_KEYCLOAK= $(WITH:--=-version $(KEYCLOAK) --) go test ./reconcile -run TestDefaultsAreThoseOfTheServer -update
 
-check: deps ## gofmt, vet, staticcheck, and the race detector where goroutines are
+check: deps ## gofmt, vet, staticcheck, a build for macOS, and the race detector where goroutines are
 	@unformatted=$$(gofmt -l .); [ -z "$$unformatted" ] || { echo "not formatted by gofmt:"; echo "$$unformatted"; exit 1; } >&2
 	go vet ./...
 	go tool staticcheck ./...
+	GOOS=darwin CGO_ENABLED=0 go build -o /dev/null ./cmd/cloakwork
 	CGO_ENABLED=1 $(WITH) go test -race -timeout 30m -skip '^TestEveryCrashOf(Flows|Authorization|Everything)' ./reconcile ./reconcile/git ./reconcile/keycloak/... ./reconcile/platform/local/dataplane
 
 # Tools of the tests, as command:packages of Debian. Of PostgreSQL we need the programs: Debian's package is told to make no server of its own.

@@ -135,3 +135,15 @@ func (c *cli) stateFolder(conf *config) string {
 	}
 	return "/var/lib/cloakwork"
 }
+
+// localFolder is where deployments stand. Root's own home is nobody else's, and nodes run as another user.
+func localFolder(declared, state string) string {
+	if declared != "" {
+		return declared
+	}
+	home, err := os.UserHomeDir()
+	if os.Getuid() == 0 && err == nil && strings.HasPrefix(state+"/", home+"/") {
+		state = "/var/lib/cloakwork"
+	}
+	return filepath.Join(state, "local")
+}

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"os"
 	"path/filepath"
 	"strings"
 
@@ -17,18 +16,6 @@ func openLocal(c *cli, settings schema.Platforms, state string) (host, error) {
 		return host{}, err
 	}
 	return host{Driver: driver, Admin: driver.Connection, Close: driver.Close}, nil
-}
-
-// localFolder is where deployments stand. Root's own home is nobody else's, and nodes run as another user.
-func localFolder(declared, state string) string {
-	if declared != "" {
-		return declared
-	}
-	home, err := os.UserHomeDir()
-	if os.Getuid() == 0 && err == nil && strings.HasPrefix(state+"/", home+"/") {
-		state = "/var/lib/cloakwork"
-	}
-	return filepath.Join(state, "local")
 }
 
 // distributions is where the archives of Keycloak come from, with {version} in it; "" is Maven's own repository.
