@@ -69,6 +69,7 @@ type execution struct {
 	requirement, config string // config is an alias
 	priority            int
 	hasPriority         bool
+	later               map[string]any // the fields that only a newer server knows
 }
 
 // listed are the executions of a flow, declared, observed or aligned, in their order: by priority where all have one.
@@ -82,7 +83,7 @@ func listed(o schema.Object) []execution {
 		fields, _ := e.(map[string]any)
 		priority, has := number(fields["priority"])
 		x := execution{id: text(fields["id"]), authenticator: text(fields["authenticator"]), flow: text(fields["flowAlias"]),
-			requirement: text(fields["requirement"]), config: text(fields["authenticatorConfig"]), priority: priority, hasPriority: has}
+			requirement: text(fields["requirement"]), config: text(fields["authenticatorConfig"]), priority: priority, hasPriority: has, later: laterFields(fields)}
 		all = append(all, x)
 	}
 	if numbered(all) {
@@ -99,6 +100,11 @@ func listed(o schema.Object) []execution {
 		all[i].key = key
 	}
 	return all
+}
+
+// laterFields are the fields of an execution that none of the versions has which we know.
+func laterFields(fields map[string]any) map[string]any {
+	return without(maps.Clone(fields), "id", "authenticator", "flowAlias", "requirement", "authenticatorConfig", "priority")
 }
 
 // nameless is the key of an execution that names neither an authenticator nor a flow.
@@ -135,7 +141,7 @@ func elements(byKey map[string]any) []execution {
 	var all []execution
 	for _, key := range ordered(byKey) {
 		fields, _ := byKey[key].(map[string]any)
-		x := execution{key: key, authenticator: key, requirement: text(fields["requirement"]), config: text(fields["authenticatorConfig"])}
+		x := execution{key: key, authenticator: key, requirement: text(fields["requirement"]), config: text(fields["authenticatorConfig"]), later: laterFields(fields)}
 		if alias := flowIn(key); alias != "" {
 			x.flow, x.authenticator = alias, text(fields["authenticator"])
 		}
@@ -190,6 +196,7 @@ func aligned(o schema.Object, priorities bool, now func(string) string) schema.O
 		if priorities {
 			fields["priority"] = x.priority
 		}
+		maps.Copy(fields, x.later)
 		byKey[key] = fields
 		order = append(order, key)
 	}
@@ -352,7 +359,8 @@ func (o *observation) subflow(ctx context.Context, id string, fields map[string]
 
 // elementOf is an execution as a flow lists it, with its id, of what Keycloak tells about it.
 func elementOf(info map[string]any) map[string]any {
-	e := map[string]any{"id": info["id"], "requirement": info["requirement"], "priority": info["priority"]}
+	e := without(maps.Clone(info), "displayName", "alias", "description", "requirementChoices", "configurable", "authenticationFlow",
+		"providerId", "authenticationConfig", "flowId", "level", "index")
 	if provider := text(info["providerId"]); provider != "" {
 		e["authenticator"] = provider
 	}

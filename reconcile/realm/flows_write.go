@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"reflect"
 	"slices"
 	"sort"
 	"strings"
@@ -234,7 +235,24 @@ func (f *flowing) addOne(ctx context.Context, c *drift.Change, key string, prior
 		return err
 	}
 	f.made(flowAt(alias), id)
+	if made := f.wanted[flowAt(alias)]; made != nil {
+		return f.complete(ctx, made)
+	}
 	return nil
+}
+
+// complete gives a flow that was made in another the fields that only a newer server knows: it is made of few.
+func (f *flowing) complete(ctx context.Context, made *drift.Change) error {
+	later := without(maps.Clone(made.Want.Fields), "alias", "description", "providerId", "topLevel", executions)
+	if len(later) == 0 {
+		return nil
+	}
+	body, err := f.current(ctx, made.Address)
+	if err != nil {
+		return err
+	}
+	maps.Copy(body, later)
+	return f.put(ctx, made.Address, body)
 }
 
 // read looks which executions a flow has by now, after some were made.
@@ -303,17 +321,28 @@ func (f *flowing) settle(ctx context.Context, c *drift.Change) error {
 		return 2
 	}
 	todo := slices.DeleteFunc(slices.Clone(f.now[c.Address]), func(x execution) bool {
-		return !slices.Contains(order, x.key) ||
-			x.requirement == wantedOf(c, x.key)["requirement"] && x.priority == f.places[c.Address][x.key]
+		return !slices.Contains(order, x.key) || x.requirement == wantedOf(c, x.key)["requirement"] &&
+			x.priority == f.places[c.Address][x.key] && holdsAll(x.later, laterFields(wantedOf(c, x.key)))
 	})
 	sort.SliceStable(todo, func(i, j int) bool { return urgency(todo[i]) < urgency(todo[j]) })
 	for _, x := range todo {
 		body := map[string]any{"id": x.id, "requirement": wantedOf(c, x.key)["requirement"], "priority": f.places[c.Address][x.key]}
+		maps.Copy(body, laterFields(wantedOf(c, x.key)))
 		if err := f.Client.Put(ctx, f.path("authentication", "flows", c.Address.Name(), "executions"), body); err != nil {
 			return fmt.Errorf("%s: %w", x.key, err)
 		}
 	}
 	return nil
+}
+
+// holdsAll tells whether fields are among others.
+func holdsAll(have, want map[string]any) bool {
+	for name, v := range want {
+		if !reflect.DeepEqual(have[name], v) {
+			return false
+		}
+	}
+	return true
 }
 
 // remove takes away the executions that a flow shall not have. A flow goes with the execution that stands for it.
