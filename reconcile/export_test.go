@@ -125,7 +125,15 @@ func TestAnExportAppliesUnchangedWhereNothingIsAndPlansEmptyThere(t *testing.T) 
 			w.must(http.MethodPost, w.at("/workflows"), workflow)
 		}
 	}
+	w.must(http.MethodPost, w.at("/clients-initial-access"), map[string]any{"count": 1, "expiration": 600})
+	initial := w.admin.Get(w.at("/clients-initial-access")).([]any)[0].(map[string]any)["id"].(string)
+	w.must(http.MethodPost, w.below("portal", "/registration-access-token"), nil)
 	exported := w.server.Export(t, w.name)
+	for _, nobodys := range []string{initial, "nitialAccess", "egistrationAccess"} { // declarations know no tokens, for exports hold none
+		if strings.Contains(string(exported), nobodys) {
+			t.Errorf("the export holds %s", nobodys)
+		}
+	}
 	w.must(http.MethodDelete, "/admin/realms/"+w.name, nil)
 
 	declared := schema.Load(fstest.MapFS{"export.json": {Data: exported}}, schema.Options{Server: "eu", Version: version})
