@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/cloakwork/cloakwork/reconcile/platform"
 	"github.com/cloakwork/cloakwork/reconcile/platform/local/distribution"
@@ -73,8 +74,17 @@ func (w *work) prepare(ctx context.Context) error {
 	if err := w.write(r, "releases", w.want.Revision, "release.json"); err != nil {
 		return err
 	}
-	return w.write(fit, "fit.json")
+	if err := w.write(fit, "fit.json"); err != nil {
+		return err
+	}
+	if err := w.store().Reclaim(ctx, unused); err != nil {
+		w.Log.Warn("remove what nobody needs", "error", err)
+	}
+	return nil
 }
+
+// unused is how long a build is kept that no node runs from: who takes a change back finds it there.
+const unused = 14 * 24 * time.Hour
 
 // declare adds what a deployment says of the surroundings of its nodes, which is the same for all of them.
 func declare(spec *distribution.Spec, want schema.Deployment) {
