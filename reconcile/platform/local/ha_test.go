@@ -123,7 +123,7 @@ func TestHAAMinorVersionIsRecreatedAndSessionsSurvive(t *testing.T) {
 // controllerMain is a controller in a process of its own, which goes on until it is killed.
 func controllerMain(dir, port, nodes, revision string) int {
 	log := slog.New(slog.NewTextHandler(os.Stderr, nil))
-	d, err := local.Open(dir, local.Options{Log: log, Ready: 3 * time.Minute})
+	d, err := local.Open(dir, local.Options{Log: log, Ready: 15 * time.Minute})
 	if err != nil {
 		log.Error("open", "error", err)
 		return 1
@@ -214,7 +214,7 @@ func TestHAWhoeverIsKilledAtAnyStepOfARollItEnds(t *testing.T) {
 func (w *world) until(want schema.Deployment, each func(platform.Seen)) {
 	w.t.Helper()
 	look := w.open()
-	deadline := time.Now().Add(15 * time.Minute)
+	deadline := time.Now().Add(40 * time.Minute)
 	for {
 		seen, err := look.Observe(w.t.Context(), want)
 		if err == nil {

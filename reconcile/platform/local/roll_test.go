@@ -58,7 +58,7 @@ func (w *world) begin(c *keycloak.Client) *traffic.Traffic {
 	w.t.Helper()
 	people := traffic.Start(w.url(), c, 4, 200*time.Millisecond)
 	w.t.Cleanup(people.End)
-	deadline := time.Now().Add(3 * time.Minute)
+	deadline := time.Now().Add(10 * time.Minute)
 	for people.Sum().Sessions < 4 || people.Sum().Writes == 0 || people.Sum().Forms < 2 {
 		if time.Now().After(deadline) {
 			w.t.Fatal("nobody gets in: ", people.Sum())

@@ -112,7 +112,7 @@ func declared(port, nodes int, changes ...func(*schema.Deployment)) schema.Deplo
 
 func (w *world) open() *local.Driver {
 	w.t.Helper()
-	d, err := local.Open(w.dir, local.Options{Log: w.log, Ready: 3 * time.Minute})
+	d, err := local.Open(w.dir, local.Options{Log: w.log, Ready: 15 * time.Minute})
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -135,7 +135,7 @@ func (w *world) settle(d *local.Driver, want schema.Deployment) platform.Seen {
 // drive does as a controller does, until the deployment is as wanted, or it is enough.
 func (w *world) drive(d *local.Driver, want schema.Deployment, enough func(rollout.Decision) bool) (platform.Seen, string) {
 	w.t.Helper()
-	ctx, cancel := context.WithTimeout(w.t.Context(), 10*time.Minute)
+	ctx, cancel := context.WithTimeout(w.t.Context(), 20*time.Minute)
 	defer cancel()
 	says := ""
 	for ctx.Err() == nil {
@@ -214,7 +214,7 @@ func (w *world) serving() (count int) {
 // eventually waits for something to be so.
 func (w *world) eventually(what string, so func() bool) {
 	w.t.Helper()
-	deadline := time.Now().Add(3 * time.Minute)
+	deadline := time.Now().Add(10 * time.Minute)
 	for !so() {
 		if time.Now().After(deadline) {
 			w.t.Fatal("waited in vain: ", what)
