@@ -1,7 +1,10 @@
 package local
 
 import (
+	"os"
+	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 	"testing/fstest"
 
@@ -31,5 +34,16 @@ func TestAFrontIsWhatIsDeclared(t *testing.T) {
 		if fields, err := f.fields(); err != nil || len(fields) != 8 {
 			t.Errorf("%s: %v %v: what isn't there isn't compared", name, fields, err)
 		}
+	}
+}
+
+func TestTheEndOfALogTellsMoreThanThatTheNodeIsNotReady(t *testing.T) {
+	log := filepath.Join(t.TempDir(), "eu-0.log")
+	text := "INFO starts\nERROR the reason\n" + strings.Repeat("INFO [io.smallrye.health] SRHCK01001: Reporting health down status\n", 1000)
+	if err := os.WriteFile(log, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if got := tail(log, 30); got != "INFO starts\nERROR the reason" {
+		t.Errorf("the end is %q", got)
 	}
 }

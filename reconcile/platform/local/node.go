@@ -178,14 +178,17 @@ func (w *work) lastLines(err error) string {
 	return tail(w.nodeLog(l), 30)
 }
 
-// tail is the end of a file; "" where it can't be read.
+// unsaid are lines of a node's log that tell nothing: it writes one whenever it is asked whether it is ready and isn't.
+const unsaid = "SRHCK01001"
+
+// tail is the end of a node's log; "" where it can't be read.
 func tail(path string, lines int) string {
 	f, err := os.Open(filepath.Clean(path))
 	if err != nil {
 		return ""
 	}
 	defer f.Close()
-	const most = 16 << 10
+	const most = 512 << 10 // what a node says in minutes of not being ready
 	if info, err := f.Stat(); err == nil && info.Size() > most {
 		if _, err := f.Seek(-most, io.SeekEnd); err != nil {
 			return ""
@@ -196,5 +199,6 @@ func tail(path string, lines int) string {
 		return ""
 	}
 	all := bytes.Split(bytes.TrimSpace(text), []byte("\n"))
+	all = slices.DeleteFunc(all, func(line []byte) bool { return bytes.Contains(line, []byte(unsaid)) })
 	return string(bytes.Join(all[max(0, len(all)-lines):], []byte("\n")))
 }
