@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -87,6 +88,9 @@ func (c *cli) keeper(ctx context.Context) (*keeper, error) {
 		return nil, err
 	}
 	k := &keeper{cli: c, platforms: c.openPlatforms(conf), metrics: newMetrics()}
+	if err := os.MkdirAll(k.platforms.state, 0o711); err != nil { // others go through it to where nodes stand; what is ours in it is closed
+		return nil, fmt.Errorf("make the state folder: %w", err)
+	}
 	if k.listen, err = c.metricsAddress(conf); err != nil {
 		return nil, err
 	}
