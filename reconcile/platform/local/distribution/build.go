@@ -37,13 +37,16 @@ func (s Store) Build(ctx context.Context, spec Spec) (Build, error) {
 		return b, err
 	}
 	b.Dir = source + "-" + key
+	if exists(b.Dir) {
+		return b, used(b.Dir)
+	}
 	unlock, err := lock(ctx, filepath.Dir(source))
 	if err != nil {
 		return b, err
 	}
 	defer unlock()
 	if exists(b.Dir) {
-		return b, used(b.Dir)
+		return b, nil
 	}
 	s.say("building Keycloak %s %s", spec.Version, strings.Join(flags(spec.Build), " "))
 	err = makeFolder(b.Dir, func(part string) error {

@@ -11,7 +11,6 @@ import (
 	"strings"
 	"testing"
 	"testing/fstest"
-	"time"
 
 	"github.com/cloakwork/cloakwork/reconcile/platform"
 	"github.com/cloakwork/cloakwork/schema"
@@ -74,7 +73,7 @@ func TestANodeRunsFromItsHomeAndTellsItsSecretsToNobody(t *testing.T) {
 
 	cmd := exec.Command(argv[0], argv[1:]...)
 	cmd.Env = env
-	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), trialTime)
 	defer cancel()
 	server, err := StartScratch(ctx, cmd, filepath.Join(t.TempDir(), "log"), "http://127.0.0.1:"+management+"/health/ready", nil)
 	if err != nil {
