@@ -75,6 +75,7 @@ func (s Store) ask(ctx context.Context, r Running, home, verb, file string) (cod
 	if err := r.Build.home(home, r.Spec, r.Node, s.UID, s.GID); err != nil {
 		return 0, "", err
 	}
+	r.Node.Java = slices.Concat(r.Node.Java, hasty)
 	argv, env := r.Build.Run(home, r.Spec, r.Node, append([]string{"update-compatibility", verb, "--optimized", "--file=" + file}, options(r.Spec, r.Node)...)...)
 	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
 	cmd.Env, cmd.Dir, cmd.SysProcAttr = env, home, s.credential()

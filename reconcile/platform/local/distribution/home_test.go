@@ -26,7 +26,7 @@ func TestANodeRunsFromItsHomeAndTellsItsSecretsToNobody(t *testing.T) {
 	spec, _, err := s.Read(t.Context(), schema.Deployment{Version: Newest, Files: fstest.MapFS{"extensions/audit.jar": {Data: jar.Content}},
 		Extensions:        []schema.Extension{{Name: "audit", Path: "extensions/audit.jar", SHA256: jar.SHA256}},
 		AdditionalOptions: []schema.Variable{{Name: "log-level", Value: "info"}, {Name: "health-enabled", Value: "true"}},
-		Env:               []schema.Variable{{Name: "KC_HTTP_ACCESS_LOG_ENABLED", Value: "true"}, {Name: "JAVA_OPTS_APPEND", Value: "-Dsaid='a b'"}},
+		Env:               []schema.Variable{{Name: "KC_HTTP_ACCESS_LOG_ENABLED", Value: "true"}, {Name: "JAVA_OPTS_APPEND", Value: "-Dsaid='a b' -XX:TieredStopAtLevel=1"}},
 		Resources:         schema.Resources{Limits: map[string]string{"memory": "768Mi"}},
 	})
 	if err != nil {
