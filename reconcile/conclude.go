@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/cloakwork/cloakwork/drift"
@@ -71,4 +72,26 @@ func suspended(s schema.Suspend, what string) string {
 		says += ": " + s.Reason
 	}
 	return drift.Sentence(says + what)
+}
+
+// unfinished is why the changes are not all made; nil where they are.
+func unfinished(changes []drift.Change) error {
+	for _, o := range []drift.Outcome{drift.Failed, drift.Skipped} {
+		for _, c := range changes {
+			if c.Outcome == o {
+				return &incomplete{c, !slices.ContainsFunc(changes, func(c drift.Change) bool { return c.Outcome == drift.Failed && c.Lacks == "" })}
+			}
+		}
+	}
+	return nil
+}
+
+// incomplete is the error of a pass that didn't make all changes: the first of those.
+type incomplete struct {
+	drift.Change
+	waits bool // nothing failed but for a role that the account lacks: it is of no use to try again soon
+}
+
+func (i *incomplete) Error() string {
+	return fmt.Sprintf("%s %s: %s: %s", i.Op, i.Address, i.Outcome, i.Change.Says)
 }

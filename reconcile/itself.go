@@ -123,6 +123,9 @@ func (w *work) removeRealm(ctx context.Context) error {
 	if err := w.unmoved(ctx); err != nil {
 		return err
 	}
+	if err := w.restorePoint(w.report.Changes); err != nil {
+		return err
+	}
 	if err := w.realm.Remove(ctx); err != nil {
 		return err
 	}

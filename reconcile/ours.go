@@ -23,18 +23,21 @@ func (w *work) openLedger() error {
 	switch {
 	case !ok:
 		w.base = schema.State{}
-		return nil
+		return w.hold()
 	case found.Server != w.ledger.Server || found.RealmID != w.ledger.RealmID:
 		w.Log.Warn("the ledger came with a copy of another realm and owns nothing here", "realm", w.Want.Ref, "from", found.Server)
 		w.base = schema.State{}
-		return nil
+		return w.hold()
 	}
 	w.ledger = found
+	if err := w.hold(); err != nil {
+		return err
+	}
 	if w.past != nil {
 		w.base = w.past.State
 		return nil
 	}
-	if w.Commit != "" && found.Commit != "" && found.Commit != w.Commit && w.Descends != nil && w.Mode == Apply {
+	if w.held == "" && w.Commit != "" && found.Commit != "" && found.Commit != w.Commit && w.Descends != nil && w.Mode == Apply {
 		if newer, err := w.Descends(w.Commit, found.Commit); err == nil && newer {
 			return &superseded{found.Commit}
 		}
@@ -208,3 +211,6 @@ func (w *work) unmoved(ctx context.Context) error {
 
 // errMoved ends a pass that another process has crossed.
 var errMoved = errors.New("another process changed the ledger; the next pass looks again")
+
+// Crossed tells whether a pass ended because another process was writing: the next one looks again.
+func Crossed(err error) bool { return errors.Is(err, errMoved) }

@@ -55,6 +55,11 @@ type Pass struct {
 	// Outputs takes the secrets that Keycloak made for declared clients, once the realm is as declared; nil leaves them there.
 	Outputs func([]schema.Withheld) error
 
+	// Rollback is the commit to go back to; nil for going on with Commit.
+	Rollback *Rollback
+	// RestorePoints keeps what the pass changes and deletes; nil keeps nothing.
+	RestorePoints *RestorePoints
+
 	AllowRealmDeletion bool
 	Report             func(drift.Report) // told of drift and of other changes before they are made, and of the end; may be nil
 	Now                func() time.Time   // nil: time.Now
@@ -70,6 +75,7 @@ func (p Pass) Run(ctx context.Context) (report drift.Report, err error) {
 	w := &work{Pass: p, report: &report}
 	defer func() {
 		conclude(&report, p.Mode, err)
+		w.sayHeld()
 		report.Later, report.Ended = w.later(), p.now()
 		w.rememberNames()
 		w.tell()
@@ -121,6 +127,9 @@ type work struct {
 	base   schema.State   // what was declared when the ledger was last written; nil where that can't be read
 	blamed []drift.Change // those that no flow could take in place
 	reads  int64          // that the client had sent before
+
+	held string                         // the commit of a rollback that is in force in place of a newer one
+	back map[schema.Address]savedObject // what a rollback brings back, as far as git doesn't have it
 }
 
 // run is the pass: observe, decide, act, look again, remember.
@@ -169,43 +178,6 @@ func (w *work) run(ctx context.Context) error {
 	return withheld(w.report.Changes)
 }
 
-// agreedTo holds the changes against those that were agreed to. What a new realm brings was not there to be planned.
-func (w *work) agreedTo(changes []drift.Change) error {
-	if w.Agreed == nil || w.made() {
-		return nil
-	}
-	return w.Agreed(changes)
-}
-
-// made tells whether this pass has made the realm.
-func (w *work) made() bool {
-	return slices.ContainsFunc(w.report.Changes, func(c drift.Change) bool {
-		return c.Op == drift.Create && c.Address == schema.RealmAddress && c.Outcome == drift.Done
-	})
-}
-
-// unfinished is why the changes are not all made; nil where they are.
-func unfinished(changes []drift.Change) error {
-	for _, o := range []drift.Outcome{drift.Failed, drift.Skipped} {
-		for _, c := range changes {
-			if c.Outcome == o {
-				return &incomplete{c, !slices.ContainsFunc(changes, func(c drift.Change) bool { return c.Outcome == drift.Failed && c.Lacks == "" })}
-			}
-		}
-	}
-	return nil
-}
-
-// incomplete is the error of a pass that didn't make all changes: the first of those.
-type incomplete struct {
-	drift.Change
-	waits bool // nothing failed but for a role that the account lacks: it is of no use to try again soon
-}
-
-func (i *incomplete) Error() string {
-	return fmt.Sprintf("%s %s: %s: %s", i.Op, i.Address, i.Outcome, i.Change.Says)
-}
-
 // begin says what is about to be changed.
 func (w *work) begin(changes ...drift.Change) {
 	w.report.Verdict, w.report.Says = drift.Progressing, drift.Sentence("applying: "+drift.SayChanges(changes))
@@ -232,6 +204,11 @@ func (w *work) observe(ctx context.Context) (err error) {
 			}
 		}
 		if err = w.openLedger(); err != nil {
+			return err
+		}
+	}
+	if w.Rollback != nil && w.held != "" && w.back == nil {
+		if w.back, err = w.lost(); err != nil {
 			return err
 		}
 	}
@@ -287,7 +264,7 @@ func (w *work) decide() ([]drift.Change, error) {
 	}
 	mine := w.mine()
 	limits := w.Want.Limits
-	if w.made() {
+	if w.made() || w.Rollback != nil && w.Rollback.Unlimited {
 		limits.Deletes, limits.Changes = unlimited, unlimited // what this pass has just made has nothing to lose
 	}
 	return all, checkLimits(limits, slices.Concat(w.report.Changes, w.todo(changes)), mine, countObjects(maps.Keys(mine)))
@@ -329,6 +306,10 @@ func stirred(left, made []drift.Change) []drift.Change {
 // apply makes the changes. What it is about to create it owns first, so that a crash leaves nothing behind that is nobody's.
 func (w *work) apply(ctx context.Context, todo []drift.Change) error {
 	if err := w.unmoved(ctx); err != nil {
+		return err
+	}
+	w.sayBack(todo)
+	if err := w.restorePoint(todo); err != nil {
 		return err
 	}
 	if intent := w.intent(todo); !intent.Equal(w.ledger) {

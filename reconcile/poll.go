@@ -45,6 +45,7 @@ type Poll struct {
 
 	AllowRealmDeletion bool
 	FingerprintKey     FingerprintKey
+	RestorePoints      *RestorePoints // nil: what passes change isn't kept
 
 	head   git.Commit                // the last that was taken up
 	realms map[schema.RealmRef]*keep // and deployments, under references without a realm
@@ -187,7 +188,7 @@ func (p *Poll) pass(ctx context.Context, ref schema.RealmRef, k *keep) drift.Rep
 	busy := false // this pass has found something to do
 	report, err := p.run(ctx, Pass{Mode: Apply, Want: k.want, Facts: k.facts, Kinds: k.kinds, Source: p.Source, Path: p.Path,
 		Environment: p.Environment, Commit: k.commit, Base: p.base(ref), Descends: p.supersedes(ctx),
-		Names: k.names, AllowRealmDeletion: p.AllowRealmDeletion, FingerprintKey: p.FingerprintKey, Log: p.Log,
+		Names: k.names, AllowRealmDeletion: p.AllowRealmDeletion, FingerprintKey: p.FingerprintKey, RestorePoints: p.RestorePoints, Log: p.Log,
 		Report: func(r drift.Report) {
 			if ctx.Err() != nil && r.Verdict == drift.Errored && !busy {
 				p.told(r) // stopped while it only looked: what the commit shows still holds

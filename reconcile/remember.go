@@ -27,8 +27,13 @@ func (w *work) remember(ctx context.Context) error {
 	l.Inputs = w.inputs()
 	maps.Copy(l.Inputs, w.leftInputs())
 	l.Written = w.fingerprints()
+	before := realm.Ledger{}
+	if w.seen != nil {
+		before = *w.seen
+	}
+	pinned := l.Pinned == before.Pinned && l.Past == before.Past
 	named := w.ledger.Commit != "" || w.Commit == "" // what a changed tree applied has a commit now
-	if named && !w.blind && l.Digest == w.ledger.Digest && maps.Equal(l.Owned, w.ledger.Owned) && !w.wroteUnseen() && l.Written.Equal(w.seenFingerprints()) {
+	if named && pinned && !w.blind && l.Digest == w.ledger.Digest && maps.Equal(l.Owned, w.ledger.Owned) && !w.wroteUnseen() && l.Written.Equal(w.seenFingerprints()) {
 		return nil
 	}
 	if err := w.unmoved(ctx); err != nil {

@@ -60,8 +60,9 @@ func blamed(live realm.Live, root schema.Address, changes []drift.Change) []drif
 	})
 }
 
-// completed is what the manifests ask for, with what they leave to the server in flows that are built anew.
-func (w *work) completed() schema.State { return w.live.Completed(w.Want.State) }
+// completed is what the manifests ask for, with what they leave to the server in flows that are built anew, and what comes
+// back by a rollback.
+func (w *work) completed() schema.State { return w.bringBack(w.live.Completed(w.Want.State)) }
 
 // retirements puts what is to be done about retired flows among the changes: to retire them, to go on where a pass was cut
 // off, and to remove them in the end. To compare they are surplus, and what takes their place is new.

@@ -2,6 +2,7 @@ package schema
 
 import (
 	"encoding/json"
+	"fmt"
 	"io/fs"
 	"net"
 	"net/url"
@@ -11,6 +12,7 @@ import (
 	"time"
 
 	"cuelang.org/go/cue/ast"
+	"filippo.io/age"
 	"github.com/robfig/cron/v3"
 )
 
@@ -19,6 +21,7 @@ import (
 type Controller struct {
 	State        string                 `json:"state"`
 	Metrics      Metrics                `json:"metrics"`
+	Restore      Restore                `json:"restore"`
 	Servers      map[string]Server      `json:"servers"`
 	Sources      map[string]Source      `json:"sources"`
 	Destinations map[string]Destination `json:"destinations"`
@@ -29,6 +32,11 @@ type Controller struct {
 type (
 	Metrics struct {
 		Address string `json:"address"` // host:port; "" for none
+	}
+	// Restore is how what passes change and delete is kept as it was before.
+	Restore struct {
+		Recipients []string `json:"recipients"` // age's; none: secrets are left out
+		Keep       Duration `json:"keep"`
 	}
 	// Server is a Keycloak that somebody else runs.
 	Server struct {
@@ -124,6 +132,9 @@ type (
 		Env  string `json:"env"`
 	}
 )
+
+// RestoreKeep is how long restore points are kept where nobody says how long.
+const RestoreKeep = 30 * 24 * time.Hour
 
 // Given tells whether there is such a secret.
 func (c Credential) Given() bool { return c != Credential{} }
@@ -240,6 +251,15 @@ func (r *controlling) credentials(label string, values map[string]any) {
 func (r *controlling) checks() {
 	if _, _, err := net.SplitHostPort(r.Metrics.Address); r.Metrics.Address != "" && err != nil {
 		r.problem(r.at("metrics.address"), "write host:port, such as 127.0.0.1:9464", "metrics.address: %q is no address", r.Metrics.Address)
+	}
+	for i, recipient := range r.Restore.Recipients {
+		if _, err := age.ParseRecipients(strings.NewReader(recipient)); err != nil {
+			at := fmt.Sprintf("restore.recipients[%d]", i)
+			r.problem(r.at("restore.recipients"), "write what age-keygen calls the public key, age1…", "%s is no age recipient", at)
+		}
+	}
+	if r.Restore.Keep == 0 {
+		r.Restore.Keep = Duration(RestoreKeep)
 	}
 	for _, name := range sortedKeys(r.Servers) {
 		r.server("servers."+name, name, r.Servers[name])

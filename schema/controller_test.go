@@ -24,6 +24,7 @@ func controller(text string) (Controller, []string) {
 const wholeController = `
 state: /var/lib/cloakwork
 metrics: {address: 127.0.0.1:9464}
+restore: {recipients: [age14sufva05urhw4xzkecntjpthyvudt9pld3p2awrrvzdxlltu794s89wlrl], keep: 90d}
 servers:
   eu:
     url: https://id.acme.example
@@ -59,10 +60,11 @@ func TestTheControllersConfigurationIsRead(t *testing.T) {
 		t.Errorf("server %+v, want %+v", got, want)
 	}
 	s := c.Sources["iam"]
-	if s.Path != "prod" || s.Interval != Duration(time.Minute) || s.Schedule != "*/5 * * * *" || s.StatusPrefix != "cloakwork" || s.Git.Token.Env != "GIT" || s.Origin.String() != "c.yaml:14:3" {
+	if s.Path != "prod" || s.Interval != Duration(time.Minute) || s.Schedule != "*/5 * * * *" || s.StatusPrefix != "cloakwork" || s.Git.Token.Env != "GIT" || s.Origin.String() != "c.yaml:15:3" {
 		t.Errorf("source %+v", s)
 	}
-	if c.Destinations["far"].S3.SecretKey.File != "s" || c.Platforms.Local.Distributions.Folder != "/srv/keycloak" || c.Metrics.Address != "127.0.0.1:9464" {
+	if c.Destinations["far"].S3.SecretKey.File != "s" || c.Platforms.Local.Distributions.Folder != "/srv/keycloak" || c.Metrics.Address != "127.0.0.1:9464" ||
+		len(c.Restore.Recipients) != 1 || c.Restore.Keep != Duration(90*24*time.Hour) {
 		t.Errorf("%+v", c)
 	}
 }
@@ -99,6 +101,7 @@ func TestTheControllersConfigurationSaysWhatIsWrongWithIt(t *testing.T) {
 		{"destination", source + "destinations: {v: {folder: /a, s3: {bucket: b}, location: x, provider: y}}\n", "c.yaml:4:16: destinations.v is neither one folder nor one bucket; write folder or s3"},
 		{"destination nowhere", source + "destinations: {v: {folder: /a, provider: y}}\n", "c.yaml:4:16: destinations.v.location is missing; write it: rules about where data may be are held against it"},
 		{"distributions", source + "platforms: {local: {distributions: {folder: /a, url: https://b}}}\n", "c.yaml:4:21: platforms.local.distributions: folder, url and maven are alternatives; keep one"},
+		{"recipient", source + "restore: {recipients: [age1nobody]}\n", "c.yaml:4:11: restore.recipients[0] is no age recipient; write what age-keygen calls the public key, age1…"},
 		{"metrics", source + "metrics: {address: here}\n", `c.yaml:4:11: metrics.address: "here" is no address; write host:port, such as 127.0.0.1:9464`},
 		{"syntax", "a: [\n", "c.yaml:3: did not find expected node content; look for a bracket or quotation mark that isn't closed"},
 	} {

@@ -20,6 +20,7 @@ func (c *cli) apply() *cobra.Command {
 			"and the server still ask for what it shows; else what moved is named, and nothing is done.\n\n" +
 			"A client without a declared secret has one that Keycloak made. --outputs writes these, once every realm is as declared:\n" +
 			"into a file to be read by a shell (set -a; . FILE; set +a), or, where it ends in a slash, into DIR/REALM/clients/CLIENT.\n\n" +
+			"With --state-dir on the command line, what is changed and deleted is kept there as it was before, for cloakwork rollback.\n\n" +
 			"Exit codes: 0 everything is as declared, 1 it isn't.",
 		Example: "  cloakwork apply examples/acme --server https://id.acme.example --user admin",
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -41,6 +42,7 @@ func (c *cli) apply() *cobra.Command {
 	c.sourceFlags(cmd.Flags())
 	c.connectionFlags(cmd.Flags())
 	c.stateFlags(cmd.Flags())
+	c.restoreFlags(cmd.Flags())
 	cmd.Flags().StringVar(&c.flags.outputs, "outputs", "", "file or folder/, readable by you alone, for the secrets that Keycloak made for declared clients")
 	cmd.Flags().BoolVar(&c.flags.dryRun, "dry-run", false, "only show what would be done, as plan does")
 	cmd.Flags().BoolVar(&c.flags.realmDeletion, "allow-realm-deletion", false, "delete realms that are declared as null")

@@ -66,8 +66,15 @@ func (c *cli) passes(ctx context.Context, args []string, mode reconcile.Mode) (r
 		}
 	}
 	out := outputs{path: c.flags.outputs}
+	var points *reconcile.RestorePoints
+	if mode == reconcile.Apply && slices.Contains(c.typed, "state-dir") { // a variable of the environment may be there for run
+		if points, err = c.restorePoints(r.file); err != nil {
+			return nil, failed, err
+		}
+	}
 	for _, ref := range refs {
 		p := c.pass(conf, ref, mode)
+		p.RestorePoints = points
 		if plan != nil {
 			p.Agreed = plan.agreed(p.Facts, ref)
 		}

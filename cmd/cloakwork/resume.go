@@ -17,13 +17,21 @@ import (
 func (c *cli) resume() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "resume [DEPLOYMENT]",
-		Short: "Try again what stopped",
+		Short: "Try again what stopped, or end a rollback",
 		Long: "Resume ends a deployment's ERROR: what stopped is tried again from the beginning, by the controller that runs or the\n" +
 			"next one. Without a name it is the one deployment that is in ERROR.\n\n" +
+			"With --realm it ends what cloakwork rollback holds there: the source's newest commit is in force from the next pass on.\n\n" +
 			"Exit codes: 0 it goes on, 1 it doesn't.",
-		Example: "  cloakwork resume eu --config /etc/cloakwork/cloakwork.yaml",
-		Args:    cobra.MaximumNArgs(1),
+		Example: "  cloakwork resume eu --config /etc/cloakwork/cloakwork.yaml\n" +
+			"  cloakwork resume --realm acme --server https://id.acme.example --user admin",
+		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(c.flags.realms) > 0 {
+				if len(args) > 0 {
+					return advise("give one of them", "a deployment and --realm don't go together")
+				}
+				return c.unpinned(cmd.Context(), c.flags.realms)
+			}
 			conf, err := c.readConfig()
 			if err != nil {
 				return err
@@ -41,6 +49,8 @@ func (c *cli) resume() *cobra.Command {
 		},
 	}
 	c.stateFlags(cmd.Flags())
+	c.connectionFlags(cmd.Flags())
+	cmd.Flags().StringSliceVar(&c.flags.realms, "realm", nil, "end the rollback of this realm, repeatable")
 	return cmd
 }
 

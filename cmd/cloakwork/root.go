@@ -46,7 +46,9 @@ type flags struct {
 	serverName, secretsDir, version, merge, environment, against string
 	substitute                                                   []string
 
-	source, out, outputs                    string
+	source, out, outputs, restoreKeyFile    string
+	restoreRecipients                       []string
+	restoreKeep                             time.Duration
 	realms                                  []string
 	detailedExitCode, dryRun, realmDeletion bool
 	repository, branch, path                string
@@ -95,7 +97,7 @@ func (c *cli) root() *cobra.Command {
 	f.StringVar(&c.flags.logFormat, "log-format", "text", "form of the log: text or json")
 	f.StringVar(&c.flags.logLevel, "log-level", "", "least level that is logged: debug, info, warn or error (default warn, run: info)")
 	f.BoolVar(&c.flags.noColor, "no-color", false, "no colours, also on a terminal")
-	root.AddCommand(c.validate(), c.plan(), c.apply(), c.drift(), c.explain(), c.export(), c.run(), c.status(), c.resume(), c.diagnose(), c.dataplane(), c.version(), c.action(), c.docs())
+	root.AddCommand(c.validate(), c.plan(), c.apply(), c.drift(), c.explain(), c.export(), c.run(), c.status(), c.resume(), c.rollback(), c.diagnose(), c.dataplane(), c.version(), c.action(), c.docs())
 	return root
 }
 
@@ -114,7 +116,7 @@ func usage(cmd *cobra.Command, args []string) error {
 // prepare reads the environment, and sets up what all verbs use.
 func (c *cli) prepare(cmd *cobra.Command) error {
 	c.secrets.add(os.Getenv("KEYCLOAK_PASSWORD"), os.Getenv("KEYCLOAK_CLIENT_SECRET"), os.Getenv("CLOAKWORK_PASSWORD"),
-		os.Getenv("CLOAKWORK_CLIENT_SECRET"), os.Getenv("CLOAKWORK_FINGERPRINT_KEY"), os.Getenv("CLOAKWORK_GIT_TOKEN"),
+		os.Getenv("CLOAKWORK_CLIENT_SECRET"), os.Getenv("CLOAKWORK_FINGERPRINT_KEY"), os.Getenv("CLOAKWORK_RESTORE_KEY"), os.Getenv("CLOAKWORK_GIT_TOKEN"),
 		os.Getenv("CLOAKWORK_FORGE_TOKEN"), os.Getenv("CLOAKWORK_GIT_SSH_KEY"))
 	cmd.Flags().Visit(func(f *pflag.Flag) { c.typed = append(c.typed, f.Name) })
 	if err := fromEnvironment(cmd.Flags()); err != nil {

@@ -16,6 +16,7 @@ import (
 
 	"github.com/cloakwork/cloakwork/drift"
 	"github.com/cloakwork/cloakwork/drift/status"
+	"github.com/cloakwork/cloakwork/reconcile"
 	"github.com/cloakwork/cloakwork/schema"
 )
 
@@ -35,6 +36,7 @@ func (c *cli) run() *cobra.Command {
 	}
 	f := cmd.Flags()
 	c.stateFlags(f)
+	c.restoreFlags(f)
 	f.StringVar(&c.flags.repository, "repository", "", "URL or path of the git repository")
 	f.StringVar(&c.flags.branch, "branch", "", "branch that is in force (default the repository's)")
 	f.StringVar(&c.flags.path, "path", "", "folder in the repository that holds the manifests (default its root)")
@@ -78,6 +80,7 @@ type keeper struct {
 	servers   *connections
 	platforms *platforms
 	metrics   *metrics
+	points    *reconcile.RestorePoints
 	listen    string // where metrics are served; "" for nowhere
 }
 
@@ -92,6 +95,9 @@ func (c *cli) keeper(ctx context.Context) (*keeper, error) {
 		return nil, fmt.Errorf("make the state folder: %w", err)
 	}
 	if k.listen, err = c.metricsAddress(conf); err != nil {
+		return nil, err
+	}
+	if k.points, err = c.restorePoints(conf); err != nil {
 		return nil, err
 	}
 	k.servers = c.connect(ctx, conf, k.platforms, k.metrics.sent)

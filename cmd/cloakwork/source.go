@@ -66,7 +66,7 @@ func (k *keeper) poll(w *watched) (*reconcile.Poll, error) {
 	return &reconcile.Poll{
 		Mirror: mirror, Path: w.Path, Source: cmp.Or(w.Ledger, sourceName(git.Canonical(w.Repository), "", w.Path)), Environment: w.Environment,
 		Prefix: w.StatusPrefix, Interval: time.Duration(w.Interval), Schedule: schedule, AllowRealmDeletion: w.Allow.RealmDeletion,
-		FingerprintKey: a.key, Log: k.log,
+		FingerprintKey: a.key, RestorePoints: k.points, Log: k.log,
 		Load:    func(tree fs.FS) schema.Declared { return k.unserved(w.load(tree, a.options)) },
 		Drive:   k.platforms.drive,
 		Connect: k.servers.get,

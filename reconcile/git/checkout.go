@@ -16,6 +16,7 @@ import (
 	"github.com/go-git/go-git/v5/plumbing/filemode"
 	"github.com/go-git/go-git/v5/plumbing/format/gitignore"
 	"github.com/go-git/go-git/v5/plumbing/format/index"
+	"github.com/go-git/go-git/v5/plumbing/object"
 	"github.com/go-git/go-git/v5/storage/filesystem"
 )
 
@@ -85,6 +86,47 @@ func (w Worktree) Tree(hash string) (fs.FS, error) { return openTree(w.store, ha
 // Descends tells whether b descends from a, as Mirror.Descends does. In a shallow clone it may be ErrUnknown.
 func (w Worktree) Descends(a, b string) (bool, error) {
 	return descends(w.store(), plumbing.NewHash(a), plumbing.NewHash(b))
+}
+
+// Resolve finds a commit in the history of HEAD: by its hash, or the beginning of it, or a tag.
+func (w Worktree) Resolve(name string) (hash string, err error) {
+	store := w.store()
+	tagged := plumbing.ZeroHash
+	if ref, err := store.Reference(plumbing.NewTagReferenceName(name)); err == nil {
+		tagged = ref.Hash()
+		if tag, err := object.GetTag(store, tagged); err == nil { // an annotated one names its commit
+			tagged = tag.Target
+		}
+	}
+	const fewest = 4 // letters that may stand for a commit
+	seen := map[plumbing.Hash]bool{}
+	for next := []plumbing.Hash{plumbing.NewHash(w.Commit)}; len(next) > 0; next = next[1:] {
+		at := next[0]
+		if seen[at] {
+			continue
+		}
+		seen[at] = true
+		c, err := object.GetCommit(store, at)
+		if errors.Is(err, plumbing.ErrObjectNotFound) {
+			continue // a shallow history ends here
+		} else if err != nil {
+			return "", fmt.Errorf("read commit %s: %w", at, err)
+		}
+		if at == tagged {
+			return at.String(), nil
+		}
+		if len(name) >= fewest && strings.HasPrefix(at.String(), strings.ToLower(name)) {
+			if hash != "" {
+				return "", fmt.Errorf("several commits begin with %s", name)
+			}
+			hash = at.String()
+		}
+		next = append(next, c.ParentHashes...)
+	}
+	if hash == "" {
+		return "", fmt.Errorf("commit %s: it isn't in the history of this checkout: %w", name, ErrUnknown)
+	}
+	return hash, nil
 }
 
 // Dirty tells whether what lies on disk below Path differs from HEAD's commit: changed, missing, or untracked and not

@@ -5,6 +5,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -169,6 +170,28 @@ func TestCanonicalURLsCompareEqualAndHoldNoSecret(t *testing.T) {
 	} {
 		if got := Canonical(url); got != want {
 			t.Errorf("%q is %q, want %q", url, got, want)
+		}
+	}
+}
+
+func TestACommitOfTheHistoryIsFoundByWhatPeopleCallIt(t *testing.T) {
+	r := newRepository(t)
+	first := r.push("first", map[string]string{"a": "1"})
+	git(t, r.work, "tag", "light")
+	git(t, r.work, "tag", "-a", "-m", "noted", "v1")
+	git(t, r.work, "checkout", "-q", "-b", "side")
+	side := r.commit("side", map[string]string{"b": "1"})
+	git(t, r.work, "checkout", "-q", "main")
+	second := r.push("second", map[string]string{"a": "2"})
+	w, ok := Here(r.work)
+	if !ok {
+		t.Fatal("there is no checkout")
+	}
+	for name, want := range map[string]string{"light": first, "v1": first, first: first, first[:8]: first, strings.ToUpper(first[:8]): first, second[:7]: second,
+		side: "", first[:3]: "", "": "", "side": "", "v2": ""} {
+		got, err := w.Resolve(name)
+		if got != want || (err == nil) == (want == "") || err != nil && !errors.Is(err, ErrUnknown) {
+			t.Errorf("%q is %q (%v), want %q", name, got, err, want)
 		}
 	}
 }

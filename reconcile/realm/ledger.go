@@ -36,6 +36,7 @@ type Ledger struct {
 	Environment string
 	Digest      string                  // of what was declared, secrets left out
 	Pinned      string                  // the commit that is held until a newer one comes
+	Past        string                  // the newest commit when that was pinned: one that comes after it ends the pin
 	Owned       map[schema.Address]bool // addresses, and keys of open maps as clients/portal#attributes.x
 	Inputs      map[schema.Address]bool // the values that came from $(…), in the same form; nil where nobody wrote that down
 	Written     Fingerprints            // of what can't be read back; it has an attribute of its own
@@ -44,7 +45,7 @@ type Ledger struct {
 // Equal tells whether two ledgers say the same.
 func (l Ledger) Equal(m Ledger) bool {
 	return l.Server == m.Server && l.RealmID == m.RealmID && l.Source == m.Source && l.Commit == m.Commit && l.Path == m.Path &&
-		l.Environment == m.Environment && l.Digest == m.Digest && l.Pinned == m.Pinned && maps.Equal(l.Owned, m.Owned) &&
+		l.Environment == m.Environment && l.Digest == m.Digest && l.Pinned == m.Pinned && l.Past == m.Past && maps.Equal(l.Owned, m.Owned) &&
 		maps.Equal(l.Inputs, m.Inputs) && l.Written.Equal(m.Written)
 }
 
@@ -58,6 +59,7 @@ type ledgerJSON struct {
 	Environment string `json:"environment,omitempty"`
 	Digest      string `json:"digest,omitempty"`
 	Pinned      string `json:"pinned,omitempty"`
+	Past        string `json:"past,omitempty"`
 	Owned       string `json:"owned"`            // sorted lines, zlib, base64: 1,500 addresses take 5 kB
 	Inputs      string `json:"inputs,omitempty"` // likewise
 }
@@ -81,7 +83,7 @@ func (l Ledger) encode() (string, error) {
 			return "", err
 		}
 	}
-	b, err := json.Marshal(ledgerJSON{l.Server, l.RealmID, l.Source, l.Commit, l.Path, l.Environment, l.Digest, l.Pinned, owned, inputs})
+	b, err := json.Marshal(ledgerJSON{l.Server, l.RealmID, l.Source, l.Commit, l.Path, l.Environment, l.Digest, l.Pinned, l.Past, owned, inputs})
 	return string(b), err
 }
 
@@ -91,7 +93,7 @@ func decodeLedger(value string) (Ledger, error) {
 		return Ledger{}, err
 	}
 	l := Ledger{Server: j.Server, RealmID: j.RealmID, Source: j.Source, Commit: j.Commit, Path: j.Path, Environment: j.Environment,
-		Digest: j.Digest, Pinned: j.Pinned}
+		Digest: j.Digest, Pinned: j.Pinned, Past: j.Past}
 	var err error
 	if l.Owned, err = unpacked(j.Owned); err != nil {
 		return Ledger{}, err
@@ -175,20 +177,49 @@ func ledgers(attributes map[string]any, source string) (found map[string]Ledger,
 
 // ReadLedger is what the source's ledger holds now, by one request; false where there is none.
 func (r *Realm) ReadLedger(ctx context.Context, source string) (Ledger, bool, error) {
+	_, all, err := r.readLedgers(ctx, source)
+	l, ok := all[source]
+	return l, ok, err
+}
+
+// readLedgers are those of all sources, with the id of the client that holds them, "" where there is none.
+func (r *Realm) readLedgers(ctx context.Context, source string) (id string, all map[string]Ledger, err error) {
 	var clients []map[string]any
 	if err := r.Client.Get(ctx, r.path("clients"), url.Values{"clientId": {LedgerClient}}, &clients); err != nil {
-		return Ledger{}, false, fmt.Errorf("read the ledger: %w", err)
+		return "", nil, fmt.Errorf("read the ledger: %w", err)
 	}
 	if len(clients) == 0 {
-		return Ledger{}, false, nil
+		return "", nil, nil
 	}
 	attributes, _ := clients[0]["attributes"].(map[string]any)
-	all, _, err := ledgers(attributes, source)
+	all, _, err = ledgers(attributes, source)
+	return text(clients[0]["id"]), all, err
+}
+
+// Unpin ends what rollbacks hold in the realm, whatever source they are of, and returns the commits by source.
+func (r *Realm) Unpin(ctx context.Context) (map[string]string, error) {
+	id, all, err := r.readLedgers(ctx, "")
 	if err != nil {
-		return Ledger{}, false, err
+		return nil, err
 	}
-	l, ok := all[source]
-	return l, ok, nil
+	pinned, attributes := map[string]string{}, map[string]any{}
+	for source, l := range all {
+		if l.Pinned == "" {
+			continue
+		}
+		pinned[source] = l.Pinned
+		l.Pinned, l.Past = "", ""
+		if attributes[ledgerAttribute(source)], err = l.encode(); err != nil {
+			return nil, fmt.Errorf("write the ledger: %w", err)
+		}
+	}
+	if len(pinned) == 0 {
+		return nil, nil
+	}
+	if err := r.Client.Put(ctx, r.path("clients", id), map[string]any{"clientId": LedgerClient, "attributes": attributes}); err != nil {
+		return nil, unwritten("manage-clients", fmt.Errorf("write the ledger: %w", err))
+	}
+	return pinned, nil
 }
 
 // WriteLedger keeps the ledger in the realm, and makes the client that holds it where it is missing. Other sources'
