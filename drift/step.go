@@ -24,9 +24,10 @@ const (
 	Gate    Verb = "gate"    // no request reaches its nodes: its front holds them, up to a bound, or turns them away where it can't
 	Open    Verb = "open"    // its front sends them on, and those that it held first
 	Stop    Verb = "stop"    // its nodes are stopped, and nobody restarts them
-	Fence   Verb = "fence"   // its database takes no write, whoever starts it
-	Promote Verb = "promote" // its database is the primary
-	Follow  Verb = "follow"  // its database is a standby of the primary
+	Fence   Verb = "fence"   // its database takes no write, whoever starts it; where it was stopped for that, standbys have got all first
+	Promote Verb = "promote" // its database, a standby or a fenced one, is the primary, and waits for no standby
+	Follow  Verb = "follow"  // its database is a standby that streams; where that is declared, the primary waits for it from then on
+	Degrade Verb = "degrade" // the primary waits for its database, a standby, no longer
 )
 
 // Step is one move of a deployment. Steps are data, so that a plan can be printed, reported and tested before anything moves.

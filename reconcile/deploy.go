@@ -38,7 +38,9 @@ type Deployed struct {
 }
 
 // Ready tells whether the deployment's realms may be read and written: no move is in progress, and somebody answers.
-func (d Deployed) Ready() bool { return d.Serving && d.Record.Lifecycle != platform.Starting }
+func (d Deployed) Ready() bool {
+	return d.Serving && d.Record.Lifecycle != platform.Starting && d.Record.Toward == ""
+}
 
 // Run makes the pass. Its report says all that happened; the error is what ended it early.
 func (p Deploy) Run(ctx context.Context) (done Deployed, err error) {
@@ -138,9 +140,9 @@ func (d *Deployed) besides(mode Mode) {
 	}
 }
 
-// move decides what happens next to the nodes, and begins it.
+// move decides what happens next to the regions and nodes, and begins it.
 func (p Deploy) move(ctx context.Context, done *Deployed, seen platform.Seen) error {
-	d := rollout.Upgrade(*p.Want, seen, time.Now())
+	d := rollout.Next(*p.Want, seen, time.Now())
 	done.Verdict, done.Says, done.Hint, done.Log, done.Until = d.Verdict, d.Says, d.Hint, d.Log, d.Until
 	done.Steps = rollout.Foresee(*p.Want, seen, time.Now())
 	done.besides(p.Mode)

@@ -173,6 +173,9 @@ func (d Deployment) Region(name string) (Region, bool) {
 	return Region{}, false
 }
 
+// Managed tells whether the database is the platform's.
+func (d Database) Managed() bool { return d.Host == "" && d.URL == "" }
+
 // Slots are the names of the nodes in a region: paris-0, paris-1.
 func (d Deployment) Slots(region string) []string {
 	slots := make([]string, d.Instances)

@@ -35,13 +35,28 @@ func After(d schema.Deployment, seen Seen, s drift.Step) Seen {
 			slices.SortFunc(after.Nodes, func(a, b Node) int { return cmp.Compare(a.Name, b.Name) })
 		}
 	case drift.Fence:
-		after.region(s, func(r *Region) { r.Role, r.Streaming, r.Synchronous = Fenced, false, false })
+		was, _ := seen.Region(s.Region)
+		after.standbys(s, func(r *Region) {
+			if was.Role == Primary && was.Lost.IsZero() && r.Streaming {
+				r.LSN, r.Lag = max(r.LSN, was.LSN), 0
+			}
+			r.Streaming = r.Streaming && was.Role != Primary
+		})
+		after.region(s, func(r *Region) { r.Role, r.Streaming, r.Synchronous, r.Lag = Fenced, false, false, 0 })
 	case drift.Promote:
+		after.standbys(s, func(r *Region) { r.Streaming, r.Synchronous = false, false })
 		after.region(s, func(r *Region) { r.Role, r.Streaming, r.Synchronous, r.Lag = Primary, false, false, 0 })
 	case drift.Follow:
-		after.region(s, func(r *Region) {
-			r.Role, r.Streaming, r.Synchronous, r.Lag = Standby, true, d.DB.Replication == "synchronous", 0
-		})
+		waits := d.DB.Replication == "synchronous" // for one, which is the first
+		after.standbys(s, func(r *Region) { waits = waits && !r.Synchronous })
+		after.region(s, func(r *Region) { r.Role, r.Streaming, r.Synchronous, r.Lag = Standby, true, waits, 0 })
+		for _, r := range seen.Regions {
+			if r.Role == Primary {
+				after.region(s, func(own *Region) { own.LSN = r.LSN })
+			}
+		}
+	case drift.Degrade:
+		after.region(s, func(r *Region) { r.Synchronous = false })
 	case drift.Gate:
 		after.region(s, func(r *Region) { r.Gated = true })
 	case drift.Open:
@@ -64,6 +79,10 @@ func After(d schema.Deployment, seen Seen, s drift.Step) Seen {
 			n.Ready, n.In, n.Draining, n.Why = !n.Stopped, false, false, ""
 		}
 	}
+	starts := s.Verb == drift.Add || s.Verb == drift.Replace || s.Verb == drift.Start
+	if n, _ := after.Node(s.Node); starts && n.Ready && n.Region == cmp.Or(seen.Record.Active, d.Active) && d.DB.Managed() && !after.based() {
+		after.region(s, func(r *Region) { r.Role, r.Epoch = Primary, s.Epoch }) // a node needs one
+	}
 	for i := range after.Nodes {
 		n := &after.Nodes[i]
 		if n.View = 0; n.Ready {
@@ -81,6 +100,20 @@ func (s Seen) region(step drift.Step, change func(*Region)) {
 			}
 		}
 	}
+}
+
+// standbys changes the other regions' databases that are standbys.
+func (s Seen) standbys(step drift.Step, change func(*Region)) {
+	for i := range s.Regions {
+		if r := &s.Regions[i]; r.Role == Standby && r.Name != step.Region {
+			change(r)
+		}
+	}
+}
+
+// based tells whether any region has a database of ours.
+func (s Seen) based() bool {
+	return slices.ContainsFunc(s.Regions, func(r Region) bool { return r.Role != "" })
 }
 
 // version is that of a revision which d declares, the Record names or a node runs.

@@ -22,8 +22,15 @@ type Record struct {
 	Lifecycle Lifecycle `json:"lifecycle,omitempty"`
 	Epoch     int64     `json:"epoch"`              // rises with every Save
 	Active    string    `json:"active,omitempty"`   // the region that serves
-	Override  string    `json:"override,omitempty"` // the region that a person made the active one, against what is declared
+	Override  string    `json:"override,omitempty"` // the region that a person or a failover made the active one, against what is declared
 	Declared  string    `json:"declared,omitempty"` // the active region that was declared when Override was set
+
+	Toward string    `json:"toward,omitempty"` // the region that is about to become the active one, or to be it again
+	Moved  int64     `json:"moved,omitempty"`  // the epoch of the last step of a region
+	Since  time.Time `json:"since,omitzero"`   // when Active became the active one, UTC
+	Synced string    `json:"synced,omitempty"` // the standby that has all that was acknowledged, and will have as long as its name stands here
+	Apart  time.Time `json:"apart,omitzero"`   // since when no standby streams, though the primary answers, UTC
+	GaveUp GaveUp    `json:"gaveUp"`           // the last switchover, where it was given up
 
 	To    Release    `json:"to"`              // what the nodes are brought to
 	Good  Release    `json:"good"`            // what all of them last ran and were admitted with
@@ -57,6 +64,12 @@ const (
 	Roll     How = "roll"     // one after the other
 	Recreate How = "recreate" // all stop before any starts anew
 )
+
+// GaveUp is a switchover that was given up.
+type GaveUp struct {
+	At  time.Time `json:"at,omitzero"` // UTC
+	Why string    `json:"why,omitempty"`
+}
 
 // Fault is why a move stopped.
 type Fault struct {

@@ -66,12 +66,12 @@ type Region struct {
 	Gated bool      // its front holds new requests
 	Lost  time.Time // since when it hasn't answered, and nothing else is known of it; zero where it answers
 
-	Role        Role
+	Role        Role   // as it was, where it doesn't answer
 	Epoch       int64  // of the step that gave it its role
 	Streaming   bool   // a standby: it receives what the primary writes
-	Synchronous bool   // and the primary waits for it
+	Synchronous bool   // a standby: the primary waits for it, also while it is away; as it was, where the primary can't be asked
 	Lag         int64  // bytes that it hasn't replayed
-	LSN         uint64 // how far it has written (primary, fenced) or replayed (standby)
+	LSN         uint64 // how far it has written (primary, fenced) or replayed (standby): a standby that has replayed as much has all
 }
 
 // Role is what a region's database does.

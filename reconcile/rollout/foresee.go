@@ -8,9 +8,9 @@ import (
 	"github.com/cloakwork/cloakwork/schema"
 )
 
-// Plan is what Upgrade would do from here on, in steps and in words.
+// Plan is what Next would do from here on, in steps and in words.
 func Plan(want schema.Deployment, have platform.Seen, now time.Time) ([]drift.Step, Decision) {
-	d := Upgrade(want, have, now)
+	d := Next(want, have, now)
 	steps := Foresee(want, have, now)
 	if len(steps) == 0 || d.Verdict != drift.Progressing {
 		return steps, d
@@ -22,6 +22,8 @@ func Plan(want schema.Deployment, have platform.Seen, now time.Time) ([]drift.St
 	}
 	says := "would make " + count(len(steps), "step")
 	switch {
+	case d.Record.Toward != "":
+		says = "would move from " + have.Record.Active + " to " + d.Record.Toward
 	case counts[drift.Gate] > 0:
 		says = "would " + u.plan(platform.Recreate)
 	case counts[drift.Replace] > 0:
@@ -34,7 +36,12 @@ func Plan(want schema.Deployment, have platform.Seen, now time.Time) ([]drift.St
 	if counts[drift.Dump] > 0 {
 		says += "; no way back after this but a dump"
 	}
+	hint := ""
+	if d.Record.Toward != "" && counts[drift.Gate] > 0 {
+		hint = "requests are held from the gate until the front opens, and what was acknowledged is kept"
+	}
 	d = u.decision(nil, drift.Pending, says)
+	d.Hint = hint
 	if counts[drift.Prepare] > 0 && len(have.Nodes) > 0 {
 		d.Hint = "whether both can serve side by side is taken from their versions here; it is found out before any node is touched"
 	}
@@ -51,7 +58,7 @@ func Foresee(want schema.Deployment, have platform.Seen, now time.Time) []drift.
 	}
 	const most = 1000 // steps; a safeguard, since no deployment has so many nodes
 	for len(steps) < most {
-		d := Upgrade(want, have, now)
+		d := Next(want, have, now)
 		switch {
 		case d.Step != nil:
 			have.Record = d.Record

@@ -21,6 +21,7 @@ import (
 var (
 	first = flag.Uint64("seed", 0, "seed of the first life")
 	lives = flag.Uint64("lives", 1000, "how many lives are lived")
+	tail  = flag.Int("tail", 30, "how much of what a life said is shown when it fails")
 )
 
 // life is a random deployment, from any start, on a platform where anything may go wrong for a while.
@@ -343,7 +344,7 @@ func TestFromAnyStartItEndsAsDeclaredOrSaysWhyNot(t *testing.T) {
 }
 
 func lines(told []string) (s string) {
-	for _, t := range told[max(0, len(told)-30):] {
+	for _, t := range told[max(0, len(told)-*tail):] {
 		s += t + "\n"
 	}
 	return s

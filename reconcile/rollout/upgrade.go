@@ -26,7 +26,7 @@ type Decision struct {
 // patience is how long a move waits for what should come by itself: a node that restarts, a cluster that finds together.
 const patience = 15 * time.Minute
 
-// Upgrade brings the nodes to what is declared, one step at a time. What it rests on: the Record names the step that was
+// Upgrade brings the nodes to what is declared, one step at a time, in whichever region is active. What it rests on: the Record names the step that was
 // last begun, so that a step which the platform doesn't show was never begun, or the look is old; either way it is begun
 // again, and does no harm. Every other step is taken from what is seen after that one.
 func Upgrade(want schema.Deployment, have platform.Seen, now time.Time) Decision {
@@ -137,7 +137,10 @@ func Resume(r platform.Record) (platform.Record, bool) {
 		return r, false
 	}
 	r.Epoch++
-	r.Lifecycle, r.Fault, r.Step, r.Back, r.How, r.Began = platform.Starting, platform.Fault{}, drift.Step{}, false, "", r.Epoch
+	r.Lifecycle, r.Fault, r.Back, r.How, r.Began = platform.Starting, platform.Fault{}, false, "", r.Epoch
+	if r.Toward == "" && !moves(r.Step.Verb) { // a step of regions is Failover's, and taken up in any case
+		r.Step = drift.Step{}
+	}
 	return r, true
 }
 
@@ -322,9 +325,6 @@ func (u *upgrade) settled() Decision {
 			why += ": " + down[0].Why
 		}
 		return u.decision(nil, drift.Drifted, fmt.Sprintf("%s, %s is down; %s", u.standing(), down[0].Name, why))
-	}
-	if r.Active != u.want.Active && r.Override == "" {
-		return u.decision(nil, drift.Pending, fmt.Sprintf("%s, from %s; %s is declared to be active", u.standing(), r.Active, u.want.Active))
 	}
 	return u.decision(nil, drift.InSync, u.standing())
 }

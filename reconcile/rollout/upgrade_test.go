@@ -99,12 +99,6 @@ func TestEachDecisionSaysWhatAndWhy(t *testing.T) {
 		{"all is well", eu(v3), running(v3), "", "in sync: eu: 3 of 3 nodes serve"},
 		{"a dead node is the platform's to restart", eu(v3), running(v3, on(1, dead)), "",
 			"drifted: eu: 2 of 3 nodes serve, paris-1 is down; it restarts by itself: exited with 137"},
-		{"another region shall be active", eu(v3, func(d *schema.Deployment) {
-			d.Regions, d.Active, d.Instances = []schema.Region{{Name: "paris"}, {Name: "milan"}}, "milan", 1
-		}), running(v3, func(s *platform.Seen) {
-			s.Regions = append(s.Regions, platform.Region{Name: "milan", View: "paris"})
-			s.Nodes = []platform.Node{{Name: "milan-0", Region: "milan", Revision: "r3", Version: "26.7.3", Ready: true, In: true, View: 2}, {Name: "paris-0", Region: "paris", Revision: "r3", Version: "26.7.3", Ready: true, In: true, View: 2}}
-		}), "", "pending: eu: 2 of 2 nodes serve, from paris; milan is declared to be active"},
 		{"nothing is there", eu(v3), platform.Seen{}, "prepare r3", "progressing: eu: 0 of 3 nodes run 26.7.3; preparing (to be tried before any node is touched)"},
 		{"a new version is prepared before anything else", eu(v3), running(v2), "prepare r3", "progressing: eu: 0 of 3 nodes run 26.7.3; preparing (to be tried before any node is touched)"},
 		{"also while its window is closed", eu(v3, windowed), running(v2), "prepare r3", "progressing: eu: 0 of 3 nodes run 26.7.3; preparing (to be tried before any node is touched)"},
@@ -259,7 +253,7 @@ func TestAPlanForetellsEveryStep(t *testing.T) {
 		{"a roll that waits", eu(v3, windowed), running(v2, fit(v3, platform.Compatible, ""), on(0, has(v3)), on(1, has(v3))), "drain paris-2, replace paris-2, probe paris-2, admit paris-2"},
 		{"a recreate", eu(v8), running(v2), "prepare r8, dump r8, gate paris, stop paris, replace paris-0, replace paris-1, replace paris-2, start paris-0, probe paris-0, admit paris-0, open paris, start paris-1, probe paris-1, admit paris-1, start paris-2, probe paris-2, admit paris-2"},
 		{"a downgrade", eu(v2), running(v3), "prepare r2, gate paris, stop paris, replace paris-0, replace paris-1, replace paris-2, start paris-0, probe paris-0, admit paris-0, open paris, start paris-1, probe paris-1, admit paris-1, start paris-2, probe paris-2, admit paris-2"},
-		{"a beginning", eu(v3, two), platform.Seen{}, "prepare r3, add paris-0, probe paris-0, admit paris-0, add paris-1, probe paris-1, admit paris-1, add milan-0, probe milan-0, admit milan-0, add milan-1, probe milan-1, admit milan-1"},
+		{"a beginning", eu(v3, two), platform.Seen{}, "prepare r3, add paris-0, follow milan, probe paris-0, admit paris-0, add paris-1, probe paris-1, admit paris-1, add milan-0, probe milan-0, admit milan-0, add milan-1, probe milan-1, admit milan-1"},
 		{"another region", eu(v3, two), running(v3), "drain paris-2, remove paris-2, add milan-0, probe milan-0, admit milan-0, add milan-1, probe milan-1, admit milan-1"},
 		{"a cold region", eu(v3, two, func(d *schema.Deployment) { d.Standby, d.Instances = "cold", 1 }), running(v3),
 			"drain paris-2, remove paris-2, drain paris-1, remove paris-1, add milan-0, stop milan"},

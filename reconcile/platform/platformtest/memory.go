@@ -27,6 +27,9 @@ type Memory struct {
 	Stale   func() int                        // of how many looks before a look is; nil: it is of now
 	Ended   func(*platform.Seen)              // changes what a step has come to, for what it isn't meant to; may be nil
 	Watch   func(before, after platform.Seen) // told of every change, as it happens; may be nil
+	Beyond  func(region string) string        // why a region that doesn't answer can't be fenced; nil, or "": it can
+
+	Acked uint64 // how far what was acknowledged goes; to be read in Watch, or while nothing runs
 
 	mu       sync.Mutex
 	seen     platform.Seen
@@ -35,8 +38,10 @@ type Memory struct {
 	worker   *Process          // who works on it
 	since    map[string]int    // ticks that a node has been dead
 	revision map[string]string // the versions of the revisions that are known
-	deployed schema.Deployment // as last prepared
+	deployed schema.Deployment // as it was when the step was begun
 	clock    time.Time
+	away     map[string]bool // regions that don't answer
+	dead     map[string]bool // and of which nothing runs
 }
 
 // Process is a driver in a process of its own.
@@ -185,7 +190,6 @@ func (p *Process) Do(ctx context.Context, d schema.Deployment, s drift.Step) err
 			if s.Revision != d.Revision {
 				return fmt.Errorf("revision %s isn't declared", s.Revision)
 			}
-			p.deployed = d
 			p.know(d.Revision, d.Version)
 		}
 		if s.Verb == drift.Replace || s.Verb == drift.Add {
@@ -196,7 +200,7 @@ func (p *Process) Do(ctx context.Context, d schema.Deployment, s drift.Step) err
 				p.know(d.Revision, d.Version)
 			}
 		}
-		p.left, p.worker = max(1, p.Pace), p
+		p.left, p.worker, p.deployed = max(1, p.Pace), p, d
 		p.change(func(seen *platform.Seen) { begun(seen, s, p.revision, p.clock) })
 		return nil
 	})
@@ -265,15 +269,13 @@ func (m *Memory) tick(d schema.Deployment) {
 	m.change(func(s *platform.Seen) {
 		for _, r := range d.Regions {
 			if _, ok := s.Region(r.Name); !ok {
-				role := platform.Standby
-				if r.Name == d.Active {
-					role = platform.Primary
-				}
-				s.Regions = append(s.Regions, platform.Region{Name: r.Name, View: d.Regions[0].Name, Role: role, Streaming: role == platform.Standby, Synchronous: role == platform.Standby})
+				s.Regions = append(s.Regions, platform.Region{Name: r.Name, View: d.Regions[0].Name})
 			}
 		}
 		slices.SortFunc(s.Regions, func(a, b platform.Region) int { return cmp.Compare(a.Name, b.Name) })
 		m.supervise(s)
+		m.based(s, d)
+		m.replicate(s)
 		if s.Move.State == platform.Doing {
 			if m.left--; m.left <= 0 {
 				m.end(s)
@@ -287,7 +289,7 @@ func (m *Memory) tick(d schema.Deployment) {
 func (m *Memory) supervise(s *platform.Seen) {
 	for i := range s.Nodes {
 		n := &s.Nodes[i]
-		if n.Stopped || n.Ready || s.Move.State == platform.Doing && s.Move.Step.Node == n.Name || s.Move.State == platform.Lost && s.Move.Step.Node == n.Name {
+		if n.Stopped || n.Ready || m.away[n.Region] || s.Move.State == platform.Doing && s.Move.Step.Node == n.Name || s.Move.State == platform.Lost && s.Move.Step.Node == n.Name {
 			delete(m.since, n.Name)
 			continue
 		}
@@ -315,6 +317,9 @@ func (m *Memory) end(s *platform.Seen) {
 	}
 	n, _ := s.Node(step.Node)
 	starts := step.Verb == drift.Replace && !n.Stopped || step.Verb == drift.Add || step.Verb == drift.Start
+	if why == "" {
+		why = m.unanswered(s, step)
+	}
 	if why == "" && starts && m.Breaks != nil && m.Breaks(n) {
 		why = "isn't ready after 5m"
 	}

@@ -175,7 +175,7 @@ func (s *session) look(before, after func(drift.Step)) (rollout.Decision, bool, 
 	if err != nil {
 		return rollout.Decision{}, false, err
 	}
-	d := rollout.Upgrade(s.want, seen, time.Now())
+	d := rollout.Next(s.want, seen, time.Now())
 	if d.Record != seen.Record {
 		if err := driver.Save(s.ctx, s.want, seen.Record, d.Record); err != nil {
 			return d, false, err
