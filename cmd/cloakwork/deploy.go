@@ -86,6 +86,9 @@ func (r *reach) deploy(ctx context.Context, conf *configuration, name string, mo
 	says <- "looking at deployment " + name
 	stop := r.progress.during(func() string { s := <-says; says <- s; return s })
 	defer stop()
+	if mode == reconcile.Apply {
+		defer func() { r.keep(r.platforms.state, *want, done) }()
+	}
 	var made []drift.Change
 	for {
 		done, err = p.Run(ctx)

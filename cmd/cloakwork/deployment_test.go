@@ -268,3 +268,34 @@ error: nobody answers there
 		}
 	}
 }
+
+func TestWhatApplyLeftInErrorIsShownAndResumed(t *testing.T) {
+	p := newPerson(t)
+	broken := true
+	p.memory.Fails = func(s drift.Step) string {
+		if s.Verb == drift.Probe && broken {
+			return "the login page answers 500"
+		}
+		return ""
+	}
+	p.declares("version: 26.7.2")
+	apply := func(want string, code int) {
+		t.Helper()
+		if out, errs, got := p.types("apply", p.path("work"), "--state-dir", p.path("state")); got != code || !strings.Contains(out, want) {
+			t.Errorf("apply ends with %d: %s%s", got, out, errs)
+		}
+	}
+	apply("probe eu-0 failed: the login page answers 500", 1)
+	apply("probe eu-0 failed: the login page answers 500", 1)
+	if out, errs, code := p.types("status", "--state-dir", p.path("state")); code != 1 || strings.Count(out, "deployment eu ERROR") != 1 || strings.Contains(out, "source") {
+		t.Errorf("status ends with %d: %s%s", code, out, errs)
+	}
+	broken = false
+	if out, errs, code := p.types("resume", "--state-dir", p.path("state")); code != 0 || !strings.HasPrefix(out, "deployment eu goes on") {
+		t.Errorf("resume ends with %d: %s%s", code, out, errs)
+	}
+	apply("in sync: eu: 1 of 1 node serve", 0)
+	if out, errs, code := p.types("status", "--state-dir", p.path("state")); code != 0 || strings.Count(out, "deployment eu RUNNING") != 1 {
+		t.Errorf("status ends with %d: %s%s", code, out, errs)
+	}
+}

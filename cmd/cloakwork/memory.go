@@ -129,6 +129,24 @@ func (k *keeper) memory(w *watched) *memory {
 	}
 }
 
+// byHand is in the place of the source where apply has brought deployments to what they are. No source is called so.
+const byHand = "_apply"
+
+// keep writes down a deployment without a controller, so that status and resume know it.
+func (c *cli) keep(state string, want schema.Deployment, done reconcile.Deployed) {
+	m := &memory{folder: statusFolder(state), redact: c.secrets.redact, state: remembered{Source: byHand, Version: version(), Deployments: []deployed{}},
+		warn: func(err error) { c.log.Warn("write down what was found", "deployment", want.Name, "error", err) }}
+	all, _ := recall(state) // what can't be read is written anew
+	for _, r := range all {
+		if r.Source == byHand {
+			m.state.Deployments = r.Deployments
+		}
+	}
+	m.reports.add(done.Report)
+	m.seen(want, done)
+	m.write()
+}
+
 func statusFolder(state string) string { return filepath.Join(state, "status") }
 
 func (m *memory) told(r drift.Report) {

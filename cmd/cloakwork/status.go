@@ -74,6 +74,8 @@ type (
 		Says    string        `json:"says,omitempty"`
 		Hint    string        `json:"hint,omitempty"`
 		Ended   time.Time     `json:"ended,omitzero"` // when the controller said so
+
+		kept time.Time // when it was seen by whoever wrote it down
 	}
 	realmReport struct {
 		Server  string        `json:"server"`
@@ -107,7 +109,9 @@ func (c *cli) stand(ctx context.Context, p *platforms) (overview, error) {
 	all, err := recall(p.state)
 	for _, r := range all {
 		interval, _ := time.ParseDuration(r.Interval)
-		s.Sources = append(s.Sources, followed{r.Source, r.Repository, r.Commit, r.Written, r.Read, r.Error, now.Sub(r.Written) > 5*time.Minute+5*interval})
+		if r.Source != byHand {
+			s.Sources = append(s.Sources, followed{r.Source, r.Repository, r.Commit, r.Written, r.Read, r.Error, now.Sub(r.Written) > 5*time.Minute+5*interval})
+		}
 		of := map[string]reported{}
 		for _, text := range r.Reports {
 			var one reported
@@ -121,7 +125,13 @@ func (c *cli) stand(ctx context.Context, p *platforms) (overview, error) {
 			}
 		}
 		for _, d := range r.Deployments {
-			one := deployment{deployed: d, Verdict: of[d.Name].Verdict, Says: of[d.Name].Says, Hint: of[d.Name].Hint, Ended: of[d.Name].Ended}
+			if i := slices.IndexFunc(s.Deployments, func(o deployment) bool { return o.Name == d.Name }); i >= 0 {
+				if !d.At.After(s.Deployments[i].kept) {
+					continue
+				}
+				s.Deployments = slices.Delete(s.Deployments, i, i+1)
+			}
+			one := deployment{deployed: d, Verdict: of[d.Name].Verdict, Says: of[d.Name].Says, Hint: of[d.Name].Hint, Ended: of[d.Name].Ended, kept: d.At}
 			one.look(ctx, p, now)
 			s.Deployments = append(s.Deployments, one)
 		}
