@@ -11,11 +11,13 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/cloakwork/cloakwork/drift"
 	"github.com/cloakwork/cloakwork/reconcile/keycloak"
+	"github.com/cloakwork/cloakwork/reconcile/platform"
 	"github.com/cloakwork/cloakwork/reconcile/platform/platformtest"
 	"github.com/cloakwork/cloakwork/schema"
 )
@@ -209,6 +211,38 @@ func TestResumeTriesAgainWhatStopped(t *testing.T) {
 	}
 	p.looks("in sync: eu: 2 of 2 nodes serve")
 	if r := p.memory.Now().Record; r.Good.Version != "26.7.3" {
+		t.Errorf("the record is %+v", r)
+	}
+}
+
+func TestAPersonMovesADeploymentToAnotherRegion(t *testing.T) {
+	p := newPerson(t)
+	regions := "version: 26.7.3, regions: [{name: paris}, {name: milan}]"
+	p.declares(regions)
+	p.looks("in sync: eu: 2 of 2 nodes serve")
+	p.declares(regions) // nothing is left to do
+	p.looks("in sync: eu: 2 of 2 nodes serve")
+	failover := func(code int, want string, args ...string) {
+		t.Helper()
+		out, errs, got := p.types(append([]string{"failover", "--state-dir", p.path("state")}, args...)...)
+		if got != code || !strings.HasPrefix(out+errs, want) {
+			t.Errorf("failover %s ends with %d: %s%s", args, got, out, errs)
+		}
+	}
+	failover(1, "error: deployment eu has no region \"rome\"\n", "eu", "--to", "rome")
+	failover(1, "error: paris is the active region of deployment eu, or about to be\n", "eu", "--to", "paris")
+	p.memory.Lose("milan", true, time.Now())
+	failover(1, "error: move deployment eu from paris to milan: milan hasn't answered since ", "eu", "--to", "milan")
+	p.memory.Mend("milan")
+	p.looks("in sync: eu: 2 of 2 nodes serve")
+	failover(0, "deployment eu moves from paris to milan, from the controller's next look on\n", "eu", "--to", "milan")
+	p.looks("drifted: eu: git still names paris; milan serves since ")
+	if r, _ := p.memory.Now().Region("milan"); r.Role != platform.Primary {
+		t.Errorf("milan is %+v", r)
+	}
+	p.declares(regions + ", active: milan")
+	p.looks("in sync: eu: 2 of 2 nodes serve")
+	if r := p.memory.Now().Record; r.Active != "milan" || r.Override != "" {
 		t.Errorf("the record is %+v", r)
 	}
 }
