@@ -161,13 +161,12 @@ func (m *memory) told(r drift.Report) {
 func (m *memory) seen(want schema.Deployment, done reconcile.Deployed) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	i := slices.IndexFunc(m.state.Deployments, func(d deployed) bool { return d.Name == want.Name })
-	if i < 0 {
-		i = len(m.state.Deployments)
+	named := func(d deployed) bool { return d.Name == want.Name }
+	if !slices.ContainsFunc(m.state.Deployments, named) {
 		m.state.Deployments = append(m.state.Deployments, deployed{Name: want.Name, Nodes: []node{}, Regions: []region{}})
 		slices.SortFunc(m.state.Deployments, func(a, b deployed) int { return strings.Compare(a.Name, b.Name) })
-		i = slices.IndexFunc(m.state.Deployments, func(d deployed) bool { return d.Name == want.Name })
 	}
+	i := slices.IndexFunc(m.state.Deployments, named)
 	d := &m.state.Deployments[i]
 	d.Platform, d.Commit, d.Revision, d.Declared = want.Platform, done.Commit, want.Revision, declared(want)
 	if done.Observed {
