@@ -2,6 +2,7 @@ package platformtest_test
 
 import (
 	"testing"
+	"time"
 
 	"github.com/cloakwork/cloakwork/reconcile/platform"
 	"github.com/cloakwork/cloakwork/reconcile/platform/platformtest"
@@ -12,6 +13,7 @@ import (
 func eu(revision, version string) schema.Deployment {
 	return schema.Deployment{Name: "eu", Platform: "local", Revision: revision, Version: version, Instances: 3,
 		Regions: []schema.Region{{Name: "paris"}, {Name: "milan"}}, Active: "paris", Standby: "warm",
+		DB: schema.Database{Replication: "synchronous", WhenStandbyLost: "wait"}, Failover: schema.Failover{Mode: "manual", After: schema.Duration(time.Second)},
 		Update: schema.Update{Strategy: "Auto", OnFailure: "hold"}, Limits: schema.NodeLimits{NodesDown: 1},
 		Network: schema.Network{Login: []schema.Rule{{Allow: "0.0.0.0/0"}}}}
 }

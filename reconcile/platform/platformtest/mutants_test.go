@@ -76,6 +76,15 @@ func node(seen *platform.Seen, name string, change func(*platform.Node)) {
 	}
 }
 
+// region changes the region of a step.
+func region(seen *platform.Seen, name string, change func(*platform.Region)) {
+	for i := range seen.Regions {
+		if seen.Regions[i].Name == name {
+			change(&seen.Regions[i])
+		}
+	}
+}
+
 // edit changes the platform.
 func (m *mutant) edit(change func(*platform.Seen)) {
 	seen := m.Now()
@@ -208,6 +217,65 @@ var mutants = map[string]wrong{
 		for i := range seen.Regions {
 			seen.Regions[i].Gated = seen.Regions[i].Gated || s.Verb == drift.Open && seen.Regions[i].Name == s.Region
 		}
+	}},
+	"fences nothing": {done: func(s drift.Step, seen *platform.Seen) {
+		if s.Verb == drift.Fence {
+			region(seen, s.Region, func(r *platform.Region) { r.Role = platform.Primary })
+		}
+	}},
+	"lifts the fence of the other when it promotes": {done: func(s drift.Step, seen *platform.Seen) {
+		for i := range seen.Regions {
+			if r := &seen.Regions[i]; s.Verb == drift.Promote && r.Role == platform.Fenced {
+				r.Role = platform.Primary
+			}
+		}
+	}},
+	"promotes nothing": {done: func(s drift.Step, seen *platform.Seen) {
+		if s.Verb == drift.Promote {
+			region(seen, s.Region, func(r *platform.Region) { r.Role = platform.Standby })
+		}
+	}},
+	"can't take a fence back": {done: func(s drift.Step, seen *platform.Seen) {
+		if s.Verb == drift.Promote && s.Region == "paris" {
+			region(seen, s.Region, func(r *platform.Region) { r.Role = platform.Fenced })
+		}
+	}},
+	"follows, and the primary doesn't wait": {done: func(s drift.Step, seen *platform.Seen) {
+		if s.Verb == drift.Follow {
+			region(seen, s.Region, func(r *platform.Region) { r.Synchronous = false })
+		}
+	}},
+	"follows nobody": {done: func(s drift.Step, seen *platform.Seen) {
+		if s.Verb == drift.Follow {
+			region(seen, s.Region, func(r *platform.Region) { r.Role = platform.Fenced })
+		}
+	}},
+	"degrades nothing": {done: func(s drift.Step, seen *platform.Seen) {
+		if s.Verb == drift.Degrade {
+			region(seen, s.Region, func(r *platform.Region) { r.Synchronous = true })
+		}
+	}},
+	"keeps what was written last to itself": {done: func(s drift.Step, seen *platform.Seen) {
+		if s.Verb == drift.Fence {
+			region(seen, s.Region, func(r *platform.Region) { r.LSN += 48 })
+		}
+	}},
+	"opens the neighbour's front too": {done: func(s drift.Step, seen *platform.Seen) {
+		for i := range seen.Regions {
+			seen.Regions[i].Gated = seen.Regions[i].Gated && s.Verb != drift.Open
+		}
+	}},
+	"doesn't say which step gave a role": {observe: func(m *mutant, s platform.Seen) platform.Seen {
+		for i := range s.Regions {
+			s.Regions[i].Epoch = 0
+		}
+		return s
+	}},
+	"says that nobody streams": {observe: func(m *mutant, s platform.Seen) platform.Seen {
+		for i := range s.Regions {
+			s.Regions[i].Streaming = false
+		}
+		return s
 	}},
 	"dumps nothing":                     {observe: func(m *mutant, s platform.Seen) platform.Seen { s.Dumped = 0; return s }},
 	"forgets what ran when it compared": {observe: func(m *mutant, s platform.Seen) platform.Seen { s.Fit.From = nil; return s }},

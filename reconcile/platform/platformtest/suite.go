@@ -72,6 +72,8 @@ var Cases = []Case{
 	{"a crash before each step", crashesBefore},
 	{"answers that get lost, calls that are throttled, looks that are old", flaky},
 	{"two controllers at once", two},
+	{"every verb of a region does what it means", regions},
+	{"the active region moves, and back, with a crash in the midst of each step", switchover},
 }
 
 // session is a process and what it is to bring about.
@@ -125,6 +127,9 @@ func (s *session) begin(step drift.Step) (drift.Step, error) {
 	record.Epoch++
 	step.Epoch = record.Epoch
 	record.Step = step
+	if step.Verb == drift.Promote {
+		record.Active = step.Region
+	}
 	if record.To.Revision != s.want.Revision {
 		record.Good, record.To = record.To, platform.ReleaseOf(s.want)
 	}
