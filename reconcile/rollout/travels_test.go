@@ -27,6 +27,7 @@ type travels struct {
 	hand    map[string]bool // regions that a person made the primary
 	dirty   bool            // a person did that once
 	lost    map[string]bool
+	torn    map[string]bool // regions that were fenced while they were lost
 	promote map[string]int // how often each region was promoted since the faults ended
 	wrong   error
 	told    []string
@@ -35,7 +36,7 @@ type travels struct {
 func (l *travels) maybe(percent int) bool { return l.IntN(100) < percent }
 
 func setOut(seed uint64) *travels {
-	l := &travels{Rand: rand.New(rand.NewPCG(seed, 11)), now: noon, faults: true, hand: map[string]bool{}, lost: map[string]bool{}, promote: map[string]int{}}
+	l := &travels{Rand: rand.New(rand.NewPCG(seed, 11)), now: noon, faults: true, hand: map[string]bool{}, lost: map[string]bool{}, torn: map[string]bool{}, promote: map[string]int{}}
 	l.want = both()
 	l.want.Instances = 1 + l.IntN(2)
 	if l.maybe(30) {
@@ -71,6 +72,15 @@ func setOut(seed uint64) *travels {
 			return l.IntN(6)
 		}
 		return 0
+	}
+	l.Ended = func(s *platform.Seen) { // what was written last doesn't arrive
+		if l.faults && s.Move.Step.Verb == drift.Fence && l.want.DB.Replication == "asynchronous" && l.maybe(20) {
+			for i := range s.Regions {
+				if r := &s.Regions[i]; r.Role == platform.Standby && r.LSN > 10 {
+					r.LSN -= 10
+				}
+			}
+		}
 	}
 	l.Watch = l.watch
 	if l.maybe(60) {
@@ -129,7 +139,16 @@ func (l *travels) mustNot(before, after platform.Seen) string {
 			delete(l.hand, r.Name)
 		}
 	}
+	if step.Verb == drift.Fence && after.Move.State == platform.Done && before.Move.State == platform.Doing {
+		l.torn[step.Region] = l.lost[step.Region]
+	}
+	lacks := false
+	for _, r := range before.Regions {
+		lacks = lacks || to.Role == platform.Standby && r.Role == platform.Fenced && !l.torn[r.Name] && !l.lost[r.Name] && r.Epoch > to.Epoch && r.LSN > to.LSN
+	}
 	switch {
+	case begins && step.Verb == drift.Promote && lacks && !l.dirty:
+		return "promotes a region that lacks what the fenced one has written"
 	case len(has) > 1 && len(has) > len(had):
 		return "two regions take writes"
 	case begins && step.Verb == drift.Promote && len(had) > 0 && had[0] != step.Region:
@@ -176,10 +195,12 @@ func (l *travels) look() (d rollout.Decision, quiet bool) {
 	if err != nil {
 		return d, false
 	}
-	if l.faults && l.maybe(10) && seen.Move == l.last.Move { // of different times, but no older than the move
-		seen.Regions, seen.Nodes = l.last.Regions, l.last.Nodes
+	now := seen
+	if l.faults && l.maybe(15) { // of different times, but no older than the move
+		seen = l.last
+		seen.Record = now.Record
 	}
-	l.last = seen
+	l.last = now
 	d = rollout.Next(l.want, seen, l.now)
 	l.told = append(l.told, l.now.Format("15:04:05 ")+string(d.Verdict)+": "+d.Says)
 	if n := len([]rune(d.Says)); n == 0 || n > drift.Longest {
