@@ -104,7 +104,7 @@ func (w *world) roll(ctx context.Context) (string, error) {
 	least := 3
 	began := w.epoch
 	err = w.await(ctx, "all with the new variable", func(s platform.Seen) bool {
-		least = min(least, serving(s))
+		least = min(least, admitted(s))
 		return s.Record.Lifecycle == platform.Running && s.Record.Epoch > began && s.Record.To.Revision == s.Record.Good.Revision && w.moved(s) && serving(s) == 3
 	})
 	return fmt.Sprintf("3 of 3 run it, %d served at least", least), err
@@ -125,7 +125,7 @@ func (w *world) refuse(ctx context.Context) (string, error) {
 	why := ""
 	least := 3
 	if err := w.await(ctx, "the refusal", func(s platform.Seen) bool {
-		least, why = min(least, serving(s)), s.Record.Fault.Why
+		least, why = min(least, admitted(s)), s.Record.Fault.Why
 		return s.Record.Lifecycle == platform.Error
 	}); err != nil {
 		return "", err
@@ -136,7 +136,7 @@ func (w *world) refuse(ctx context.Context) (string, error) {
 		return "", err
 	}
 	err = w.await(ctx, "RUNNING again", func(s platform.Seen) bool {
-		least = min(least, serving(s))
+		least = min(least, admitted(s))
 		return s.Record.Lifecycle == platform.Running
 	})
 	return fmt.Sprintf("refused before any node, %d served all the time", least), err
@@ -157,6 +157,17 @@ func (w *world) kill(ctx context.Context) (string, error) {
 	return "back by itself", err
 }
 
+// admitted is how many nodes get requests.
+func admitted(s platform.Seen) (n int) {
+	for _, node := range s.Nodes {
+		if node.Serves() {
+			n++
+		}
+	}
+	return n
+}
+
+// serving is how many of them see their whole cluster too.
 func serving(s platform.Seen) (n int) {
 	for _, node := range s.Nodes {
 		if node.Serves() && node.View == s.Cluster(node.Region) {
