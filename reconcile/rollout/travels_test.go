@@ -28,7 +28,7 @@ type travels struct {
 	dirty   bool            // a person did that once
 	lost    map[string]bool
 	torn    map[string]bool // regions that were fenced while they were lost
-	promote map[string]int // how often each region was promoted since the faults ended
+	promote map[string]int  // how often each region was promoted since the faults ended
 	wrong   error
 	told    []string
 }
