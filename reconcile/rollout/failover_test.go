@@ -131,6 +131,9 @@ func TestEachDecisionAboutRegionsSaysWhatAndWhy(t *testing.T) {
 			r.Role, r.Streaming, r.Synchronous, r.Epoch = platform.Standby, true, true, 13
 		})), "open milan", ""},
 		{"also where the old one can't follow", both(milan), pair(after("milan", drift.Follow, "paris", platform.Failed, "disk full"), served, there("milan", gated), there("paris", gated)), "open milan", ""},
+		{"what failed long ago isn't in the way", both(milan), pair(after("", drift.Fence, "paris", platform.Failed, wedged), record(func(r *platform.Record) {
+			r.Step, r.At, r.GaveUp = drift.Step{}, noon.Add(-time.Hour), platform.GaveUp{At: noon.Add(-time.Hour), Why: wedged}
+		}), there("milan", gated), there("paris", gated)), "fence paris", ""},
 		{"a standby that doesn't stream", both(milan), pair(there("milan", func(r *platform.Region) { r.Streaming, r.Lag = false, 12_345 }), record(func(r *platform.Record) { r.Apart = noon })), "",
 			"blocked: eu: would move from paris to milan: milan doesn't stream, it is 12 kB behind"},
 		{"one that isn't synchronous", both(milan), pair(record(func(r *platform.Record) { r.Synced, r.Step = "", drift.Step{} }), there("milan", func(r *platform.Region) { r.Synchronous = false }), justFollowed), "",

@@ -40,7 +40,7 @@ func (f *failover) travel() Decision {
 		}
 	}
 	for _, name := range writers {
-		if why := f.failed(drift.Fence, name); why != "" && planned {
+		if why := f.failed(drift.Fence, name); why != "" && planned && f.seen.Move.Step == r.Step { // and not long ago
 			return f.turn("fence " + name + ": " + why)
 		}
 		if f.region(name).Lost.IsZero() {
