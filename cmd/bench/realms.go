@@ -11,7 +11,7 @@ type size struct {
 	clients, roles, groups, users, providers, flows, scopes int
 }
 
-// sizes are those of the issue of speed: a team's realm, a company's, and one that has grown for ten years.
+// sizes are those of a team's realm, a company's, and one that has grown for ten years.
 var sizes = []size{
 	{name: "small", clients: 10, roles: 20, groups: 5, users: 10, providers: 1, flows: 1, scopes: 2},
 	{name: "medium", clients: 200, roles: 500, groups: 100, users: 500, providers: 5, flows: 3, scopes: 50},
