@@ -20,6 +20,7 @@ import (
 // host is a platform that this build has a driver for.
 type host struct {
 	platform.Driver
+	Fits  func(schema.Deployment) error                                     // why a deployment is none for it; may be nil
 	Admin func(context.Context, schema.Deployment) (keycloak.Config, error) // how a deployment's Keycloak is reached, and as whom
 	Close func() error                                                      // gives up what is under way; may be nil
 }
@@ -83,6 +84,11 @@ func (p *platforms) drive(d *schema.Deployment) (platform.Driver, error) {
 			return nil, fmt.Errorf("open platform %s: %w", d.Platform, err)
 		}
 		p.opened[d.Platform] = s
+	}
+	if s.Fits != nil {
+		if err := s.Fits(*d); err != nil {
+			return nil, advise("declare what it can run: docs/local.md", "deployment %s: %w", d.Name, err)
+		}
 	}
 	p.driven[d.Name] = *d
 	return s.Driver, nil

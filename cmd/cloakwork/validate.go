@@ -65,6 +65,7 @@ func (c *cli) reportValidity(all []schema.Declared) error {
 		if d.Environment != nil {
 			v.Environments++
 		}
+		v.Deployments += len(d.Deployments)
 		v.Realms += len(d.Realms)
 		for _, r := range d.Realms {
 			for address := range r.State {
@@ -135,6 +136,7 @@ func (c *cli) painted(p schema.Problem, what string, paint drift.Paint) string {
 type validity struct {
 	Files        int `json:"files"`
 	Environments int `json:"environments,omitempty"`
+	Deployments  int `json:"deployments,omitempty"`
 	Realms       int `json:"realms"`
 	Objects      int `json:"objects"`
 	Problems     any `json:"problems"`
@@ -145,6 +147,9 @@ func (v validity) says(bad int) string {
 		return count(bad, "problem")
 	}
 	parts := []string{count(v.Files, "file"), count(v.Realms, "realm"), count(v.Objects, "object")}
+	if v.Deployments > 0 {
+		parts = slices.Insert(parts, 1, count(v.Deployments, "deployment"))
+	}
 	if v.Environments > 0 {
 		parts = slices.Insert(parts, 1, count(v.Environments, "environment"))
 	}
@@ -169,6 +174,9 @@ func files(d schema.Declared) map[string]bool {
 				found[origin.File] = true
 			}
 		}
+	}
+	for _, deployment := range d.Deployments {
+		found[deployment.Origin.File] = true
 	}
 	delete(found, "")
 	return found

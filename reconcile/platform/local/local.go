@@ -70,6 +70,14 @@ func Open(dir string, o Options) (*Driver, error) {
 	return d, nil
 }
 
+// Fits is why a deployment is none for this platform; nil where it is one.
+func Fits(d schema.Deployment) error {
+	if n := len(d.Regions); n > 1 {
+		return fmt.Errorf("platform local serves one region, and %d are declared", n)
+	}
+	return nil
+}
+
 // Close gives up the steps that the driver works on; they are lost then, and may be begun again. Nodes go on.
 func (d *Driver) Close() error {
 	d.end()

@@ -2,7 +2,6 @@ package local
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -37,8 +36,8 @@ func (d *Driver) store() distribution.Store {
 
 // prepare makes the revision ready, tries it aside, and compares it with what runs.
 func (w *work) prepare(ctx context.Context) error {
-	if len(w.want.Regions) > 1 {
-		return errors.New("platform local serves one region; declare one")
+	if err := Fits(w.want); err != nil {
+		return err
 	}
 	spec, told, err := w.store().Read(ctx, w.want)
 	if err != nil {
