@@ -82,6 +82,7 @@ func moves(v drift.Verb) bool {
 // pending deals with the step that was begun last, and tells whether that is all there is to do.
 func (f *failover) pending() (Decision, bool) {
 	step, move := f.record.Step, f.seen.Move
+	old := move.Step.Epoch < f.record.Moved || move.Step.Epoch == f.record.Moved && move.State == platform.Lost // before its end
 	ours := f.record.Toward != "" || moves(step.Verb) || step.Verb == drift.Open && f.record.How != platform.Recreate
 	switch {
 	case move.State == platform.Doing && (f.record.Toward != "" || moves(move.Step.Verb)):
@@ -98,11 +99,11 @@ func (f *failover) pending() (Decision, bool) {
 			return f.decision(&step, drift.Progressing, f.way()+"begins again: "+doing(step)), true
 		}
 		return f.do(step.Verb, step.Node, step.Region, "%s", step.Why), true
-	case move.Step.Epoch < f.record.Moved && f.record.Toward != "":
+	case old && f.record.Toward != "":
 		return f.going("looks again, what was seen is old"), true
-	case move.Step.Epoch < f.record.Moved && step.Verb == "":
+	case old && step.Verb == "":
 		return f.say(drift.Drifted, "what is seen of the regions is older than their last step"), true
-	case move.Step.Epoch < f.record.Moved:
+	case old:
 		return f.decision(nil, drift.InSync, ""), true // for nodes it may do
 	case ours && move.State == platform.Failed && f.record.Toward == "":
 		f.record.Step = drift.Step{} // it is no failure of the nodes
