@@ -39,7 +39,7 @@ func TestAFrontIsWhatIsDeclared(t *testing.T) {
 
 func TestTheEndOfALogTellsMoreThanThatTheNodeIsNotReady(t *testing.T) {
 	log := filepath.Join(t.TempDir(), "eu-0.log")
-	text := "INFO starts\nERROR the reason\n" + strings.Repeat("INFO [io.smallrye.health] SRHCK01001: Reporting health down status\n", 1000)
+	text := "INFO starts\nERROR the reason\n" + strings.Repeat("\tat java.base/java.lang.Thread.run(Thread.java:840)\n", 100) + strings.Repeat("INFO [io.smallrye.health] SRHCK01001: Reporting health down status\n", 1000)
 	if err := os.WriteFile(log, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}

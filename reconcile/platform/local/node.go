@@ -199,6 +199,8 @@ func tail(path string, lines int) string {
 		return ""
 	}
 	all := bytes.Split(bytes.TrimSpace(text), []byte("\n"))
-	all = slices.DeleteFunc(all, func(line []byte) bool { return bytes.Contains(line, []byte(unsaid)) })
+	all = slices.DeleteFunc(all, func(line []byte) bool { // nor do frames: the reason would be out of sight behind them
+		return bytes.Contains(line, []byte(unsaid)) || bytes.HasPrefix(line, []byte("\t"))
+	})
 	return string(bytes.Join(all[max(0, len(all)-lines):], []byte("\n")))
 }
