@@ -45,8 +45,8 @@ test-random: deps ## try random realms: N=20 with new seeds, or the one of SEED=
 
 # Workflows took their present shape in 26.7, which is also when unknown keys of an authenticator's configuration became masked.
 test-versions: deps ## walk every kind through its states, and apply exports, on the newest 26.4, 26.5 and 26.7
-	CLOAKWORK_TEST_KEYCLOAK= $(WITH:--=-version 26.4.7 --) go test -timeout 20m ./reconcile -run 'Walk|Defaults|Export' -skip '/workflows|/configurations|/groups_of_organizations'
-	CLOAKWORK_TEST_KEYCLOAK= $(WITH:--=-version 26.5.6 --) go test -timeout 20m ./reconcile -run 'Walk|Defaults|Export' -skip '/workflows|/configurations|/groups_of_organizations'
+	CLOAKWORK_TEST_KEYCLOAK= $(WITH:--=-version 26.4.7 --) go test -timeout 20m ./reconcile -run 'Walk|Defaults|Export' -skip '/workflows|/configurations|/groups_of_organizations|^TestExportedManifestsHoldWorkflows'
+	CLOAKWORK_TEST_KEYCLOAK= $(WITH:--=-version 26.5.6 --) go test -timeout 20m ./reconcile -run 'Walk|Defaults|Export' -skip '/workflows|/configurations|/groups_of_organizations|^TestExportedManifestsHoldWorkflows'
 	CLOAKWORK_TEST_KEYCLOAK= $(WITH:--=-version 26.7.3 --) go test -timeout 20m ./reconcile -run 'Walk|Defaults|Export'
 
 test-crash: deps ## kill a process before and after each of its writes of flows, of what clients protect, and in a realm with everything (EVERY=5 takes every fifth of these)
