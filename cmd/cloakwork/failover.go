@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 
 	"github.com/spf13/cobra"
@@ -28,16 +27,7 @@ func (c *cli) failover() *cobra.Command {
 			if to == "" {
 				return advise("name the region by --to", "where shall deployment %s move?", args[0])
 			}
-			conf, err := c.readConfig()
-			if err != nil {
-				return err
-			}
-			p := c.openPlatforms(conf)
-			all, err := c.known(cmd.Context(), p)
-			if err != nil {
-				return err
-			}
-			d, err := stopped(all, args)
+			p, d, err := c.meantDeployment(cmd.Context(), args)
 			if err != nil {
 				return err
 			}
@@ -51,23 +41,15 @@ func (c *cli) failover() *cobra.Command {
 
 // failedOver has a deployment move to a region, unless it moved by itself meanwhile.
 func (c *cli) failedOver(ctx context.Context, p *platforms, d deployment, to string) error {
-	driver, err := p.drive(&d.Declared)
+	seen, _, err := p.rerecord(ctx, d, func(seen platform.Seen) (platform.Record, error) {
+		record, err := rollout.Move(d.Declared, seen, to)
+		if err != nil {
+			return record, advise("look at it by cloakwork status", "%w", err)
+		}
+		return record, nil
+	})
 	if err != nil {
 		return err
-	}
-	seen, err := driver.Observe(ctx, d.Declared)
-	if err != nil {
-		return fmt.Errorf("look at deployment %s: %w", d.Name, err)
-	}
-	record, err := rollout.Move(d.Declared, seen, to)
-	if err != nil {
-		return advise("look at it by cloakwork status", "%w", err)
-	}
-	switch err := driver.Save(ctx, d.Declared, seen.Record, record); {
-	case errors.Is(err, platform.ErrMoved):
-		return advise("look at it by cloakwork status", "deployment %s: somebody else was faster", d.Name)
-	case err != nil:
-		return fmt.Errorf("save the record of deployment %s: %w", d.Name, err)
 	}
 	_, err = fmt.Fprintf(c.out, "deployment %s moves from %s to %s, from the controller's next look on\n", drift.Escape(d.Name), drift.Escape(seen.Record.Active), drift.Escape(to))
 	return err

@@ -32,16 +32,7 @@ func (c *cli) resume() *cobra.Command {
 				}
 				return c.unpinned(cmd.Context(), c.flags.realms)
 			}
-			conf, err := c.readConfig()
-			if err != nil {
-				return err
-			}
-			p := c.openPlatforms(conf)
-			all, err := c.known(cmd.Context(), p)
-			if err != nil {
-				return err
-			}
-			d, err := stopped(all, args)
+			p, d, err := c.meantDeployment(cmd.Context(), args)
 			if err != nil {
 				return err
 			}
@@ -54,10 +45,40 @@ func (c *cli) resume() *cobra.Command {
 	return cmd
 }
 
-// known are the deployments that controllers have kept, as they are now.
-func (c *cli) known(ctx context.Context, p *platforms) ([]deployment, error) {
-	s, err := c.stand(ctx, p)
-	return s.Deployments, err
+// meantDeployment is the deployment that is named, or the one that is in ERROR, of those that controllers have kept.
+func (c *cli) meantDeployment(ctx context.Context, args []string) (*platforms, deployment, error) {
+	conf, err := c.readConfig()
+	if err != nil {
+		return nil, deployment{}, err
+	}
+	p := c.openPlatforms(conf)
+	now, err := c.stand(ctx, p)
+	if err != nil {
+		return nil, deployment{}, err
+	}
+	d, err := stopped(now.Deployments, args)
+	return p, d, err
+}
+
+// rerecord looks at a deployment and keeps another Record of it, unless it moved by itself meanwhile. It returns what was seen.
+func (p *platforms) rerecord(ctx context.Context, d deployment, decide func(platform.Seen) (platform.Record, error)) (seen platform.Seen, record platform.Record, err error) {
+	driver, err := p.drive(&d.Declared)
+	if err != nil {
+		return seen, record, err
+	}
+	if seen, err = driver.Observe(ctx, d.Declared); err != nil {
+		return seen, record, fmt.Errorf("look at deployment %s: %w", d.Name, err)
+	}
+	if record, err = decide(seen); err != nil {
+		return seen, record, err
+	}
+	switch err = driver.Save(ctx, d.Declared, seen.Record, record); {
+	case errors.Is(err, platform.ErrMoved):
+		err = advise("look at it by cloakwork status", "deployment %s: somebody else was faster", d.Name)
+	case err != nil:
+		err = fmt.Errorf("save the record of deployment %s: %w", d.Name, err)
+	}
+	return seen, record, err
 }
 
 // stopped is the deployment that is named, or the one that is in ERROR.
@@ -94,23 +115,15 @@ func stopped(all []deployment, named []string) (deployment, error) {
 
 // resumed has a deployment's move go on, unless it moved by itself meanwhile.
 func (c *cli) resumed(ctx context.Context, p *platforms, d deployment) error {
-	driver, err := p.drive(&d.Declared)
+	seen, record, err := p.rerecord(ctx, d, func(seen platform.Seen) (platform.Record, error) {
+		record, ok := rollout.Resume(seen.Record)
+		if !ok {
+			return record, fmt.Errorf("nothing has stopped: deployment %s is %s", d.Name, seen.Record.Lifecycle)
+		}
+		return record, nil
+	})
 	if err != nil {
 		return err
-	}
-	seen, err := driver.Observe(ctx, d.Declared)
-	if err != nil {
-		return fmt.Errorf("look at deployment %s: %w", d.Name, err)
-	}
-	record, ok := rollout.Resume(seen.Record)
-	if !ok {
-		return fmt.Errorf("nothing has stopped: deployment %s is %s", d.Name, seen.Record.Lifecycle)
-	}
-	switch err := driver.Save(ctx, d.Declared, seen.Record, record); {
-	case errors.Is(err, platform.ErrMoved):
-		return advise("look at it by cloakwork status", "deployment %s: somebody else was faster", d.Name)
-	case err != nil:
-		return fmt.Errorf("save the record of deployment %s: %w", d.Name, err)
 	}
 	_, err = fmt.Fprintf(c.out, "deployment %s goes on, at epoch %d: %s is tried again at the controller's next look\n", drift.Escape(d.Name), record.Epoch,
 		what(seen.Record.Fault.Step))
