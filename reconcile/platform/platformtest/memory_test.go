@@ -39,8 +39,10 @@ func memory(pace int) *platformtest.Memory {
 
 func TestMemoryIsAPlatform(t *testing.T) {
 	platformtest.Test(t, func(t *testing.T) platformtest.Subject { return subject(memory(1)) })
+	platformtest.TestRegions(t, func(t *testing.T) platformtest.Subject { return subject(memory(1)) })
 }
 
 func TestMemoryIsAPlatformHoweverSlow(t *testing.T) {
 	platformtest.Test(t, func(t *testing.T) platformtest.Subject { return subject(memory(7)) })
+	platformtest.TestRegions(t, func(t *testing.T) platformtest.Subject { return subject(memory(7)) })
 }

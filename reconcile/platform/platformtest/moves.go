@@ -13,20 +13,20 @@ import (
 	"github.com/cloakwork/cloakwork/schema"
 )
 
-// abreast tells whether the subject has two regions whose databases are the platform's. Of others no region moves.
-func (s Subject) abreast() (other string, ok bool) {
+// other is the subject's second region.
+func (s Subject) other() (string, error) {
 	i := slices.IndexFunc(s.Want.Regions, func(r schema.Region) bool { return r.Name != s.Want.Active })
 	if i < 0 || !s.Want.DB.Managed() {
-		return "", false
+		return "", errors.New("the subject doesn't declare two regions with a database of the platform's own")
 	}
-	return s.Want.Regions[i].Name, true
+	return s.Want.Regions[i].Name, nil
 }
 
 // regions takes a deployment through every verb of regions. Each step is begun again after its end.
 func regions(ctx context.Context, s Subject) error {
-	to, ok := s.abreast()
-	if !ok {
-		return nil
+	to, err := s.other()
+	if err != nil {
+		return err
 	}
 	n, err := s.installed(ctx)
 	if err != nil {
@@ -109,9 +109,9 @@ func primaryEpoch(seen platform.Seen) (epoch int64) {
 
 // switchover has the other region be the active one, and back; whoever begins a step dies right after.
 func switchover(ctx context.Context, s Subject) error {
-	to, ok := s.abreast()
-	if !ok {
-		return nil
+	to, err := s.other()
+	if err != nil {
+		return err
 	}
 	n, err := s.installed(ctx)
 	if err != nil {

@@ -386,7 +386,7 @@ func TestTheSuiteCatchesEveryWrongDriver(t *testing.T) {
 // catches are the cases that a driver fails.
 func catches(t *testing.T, w wrong) []string {
 	var caught []string
-	for _, c := range platformtest.Cases {
+	for _, c := range slices.Concat(platformtest.Cases, platformtest.RegionCases) {
 		m := memory(4)
 		if w.memory != nil {
 			w.memory(m)

@@ -37,9 +37,14 @@ type Opened struct {
 	Crash func() // ends the process at once, in the midst of whatever it does
 }
 
-// Test runs every case of the suite, each on a subject of its own.
-func Test(t *testing.T, start func(t *testing.T) Subject) {
-	for _, c := range Cases {
+// Test runs every case of the suite but those of regions, each on a subject of its own.
+func Test(t *testing.T, start func(t *testing.T) Subject) { run(t, Cases, start) }
+
+// TestRegions runs the cases of regions, for a driver that moves databases between two of them.
+func TestRegions(t *testing.T, start func(t *testing.T) Subject) { run(t, RegionCases, start) }
+
+func run(t *testing.T, cases []Case, start func(t *testing.T) Subject) {
+	for _, c := range cases {
 		t.Run(c.Name, func(t *testing.T) {
 			if err := c.Run(t.Context(), start(t)); err != nil {
 				t.Error(err)
@@ -54,7 +59,7 @@ type Case struct {
 	Run  func(context.Context, Subject) error
 }
 
-// Cases are all of them; those that need no node come first.
+// Cases are those of every driver; those that need no node come first.
 var Cases = []Case{
 	{"what was never seen is empty", neverSeen},
 	{"a record is saved where it still is the old one", saves},
@@ -72,6 +77,10 @@ var Cases = []Case{
 	{"a crash before each step", crashesBefore},
 	{"answers that get lost, calls that are throttled, looks that are old", flaky},
 	{"two controllers at once", two},
+}
+
+// RegionCases are those of a driver whose subject declares two regions, with a database of the platform's own.
+var RegionCases = []Case{
 	{"every verb of a region does what it means", regions},
 	{"the active region moves, and back, with a crash in the midst of each step", switchover},
 }
