@@ -208,51 +208,59 @@ func absent(err error) bool {
 }
 
 func (c *Client) tell(ctx context.Context, command string, o Order) (cut int, err error) {
-	for {
-		var a Answer
-		err = c.ask(ctx, http.MethodPost, command, o, &a)
-		switch a.Code {
-		case "":
-		case codeOld:
-			err = platform.ErrOldEpoch
-		case codeInvalid:
-			err = fmt.Errorf("%w: %s", ErrInvalid, a.Error)
-		case codeMoved:
-			if ctx.Err() == nil {
-				continue
-			}
-		}
-		if err != nil {
-			return a.Cut, fmt.Errorf("data plane: %s: %w", command, err)
-		}
-		return a.Cut, nil
+	var a Answer
+	err = c.ask(ctx, http.MethodPost, command, o, &a)
+	switch a.Code {
+	case "":
+	case codeOld:
+		err = platform.ErrOldEpoch
+	case codeInvalid:
+		err = fmt.Errorf("%w: %s", ErrInvalid, a.Error)
 	}
+	if err != nil {
+		return a.Cut, fmt.Errorf("data plane: %s: %w", command, err)
+	}
+	return a.Cut, nil
 }
 
+// ask asks again where the process that heard it was about to be replaced.
 func (c *Client) ask(ctx context.Context, method, command string, body, into any) error {
 	b, err := json.Marshal(body)
 	if err != nil {
 		return err
 	}
-	r, err := http.NewRequestWithContext(ctx, method, "http://dataplane/v1/"+command, bytes.NewReader(b))
+	for {
+		status, text, err := c.once(ctx, method, command, b)
+		if err != nil {
+			return err
+		}
+		if status == http.StatusServiceUnavailable {
+			if ctx.Err() != nil {
+				return ctx.Err()
+			}
+			continue
+		}
+		if err := json.Unmarshal(text, into); err != nil {
+			return fmt.Errorf("%s: %w", http.StatusText(status), err)
+		}
+		if a, ok := into.(*Answer); ok && status != http.StatusOK && a.Code == "" {
+			return errors.New(a.Error)
+		}
+		return nil
+	}
+}
+
+func (c *Client) once(ctx context.Context, method, command string, body []byte) (status int, text []byte, err error) {
+	r, err := http.NewRequestWithContext(ctx, method, "http://dataplane/v1/"+command, bytes.NewReader(body))
 	if err != nil {
-		return err
+		return 0, nil, err
 	}
 	r.Close = true // each by itself: the next may be another process's
 	answer, err := c.http.Do(r)
 	if err != nil {
-		return err
+		return 0, nil, err
 	}
 	defer answer.Body.Close()
-	text, err := io.ReadAll(answer.Body)
-	if err != nil {
-		return err
-	}
-	if err := json.Unmarshal(text, into); err != nil {
-		return fmt.Errorf("%s: %w", answer.Status, err)
-	}
-	if a, ok := into.(*Answer); ok && answer.StatusCode != http.StatusOK && a.Code == "" {
-		return errors.New(a.Error)
-	}
-	return nil
+	text, err = io.ReadAll(answer.Body)
+	return answer.StatusCode, text, err
 }

@@ -37,8 +37,10 @@ type code string
 const (
 	codeOld     code = "old epoch"
 	codeInvalid code = "invalid"
-	codeMoved   code = "codeMoved" // another process has taken over: ask again
 )
+
+// moved is the answer of a process that is being replaced, with 503: ask again.
+var moved = Answer{Error: "another process takes over"}
 
 // commands are all that a data plane can be told. Each may be repeated.
 var commands = map[string]func(*Plane, context.Context, Order) (cut int, err error){
@@ -80,13 +82,20 @@ func (p *Plane) control() *http.Server {
 			case errors.As(err, &wrong):
 				reply(w, http.StatusUnprocessableEntity, Answer{Error: err.Error(), Code: codeInvalid})
 			case errors.Is(err, context.Canceled):
-				reply(w, http.StatusServiceUnavailable, Answer{Error: "another process takes over", Code: codeMoved})
+				reply(w, http.StatusServiceUnavailable, moved)
 			default:
 				reply(w, http.StatusInternalServerError, Answer{Error: err.Error()})
 			}
 		})
 	}
-	mux.HandleFunc("GET /v1/look", func(w http.ResponseWriter, r *http.Request) { reply(w, http.StatusOK, p.look()) })
+	mux.HandleFunc("GET /v1/look", func(w http.ResponseWriter, r *http.Request) {
+		seen, err := p.look(r.Context())
+		if err != nil {
+			reply(w, http.StatusServiceUnavailable, moved)
+			return
+		}
+		reply(w, http.StatusOK, seen)
+	})
 	mux.Handle("GET /metrics", p.metrics.handler())
 	return &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second, BaseContext: func(net.Listener) context.Context { return p.life }}
 }

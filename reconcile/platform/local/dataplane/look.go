@@ -1,6 +1,7 @@
 package dataplane
 
 import (
+	"context"
 	"maps"
 	"os"
 	"slices"
@@ -41,7 +42,40 @@ type EndpointSeen struct {
 	Held        int `json:"held,omitempty"`
 }
 
-func (p *Plane) look() Seen {
+// look waits, after a takeover, until this process knows of each node whether it lives and is ready: one that nobody has
+// looked at yet isn't dead.
+func (p *Plane) look(ctx context.Context) (Seen, error) {
+	if err := p.changed.until(ctx, p.knows); err != nil {
+		return Seen{}, err
+	}
+	if err := p.balancer.pool.changed.until(ctx, p.balancer.pool.asked); err != nil {
+		return Seen{}, err
+	}
+	return p.see(), nil
+}
+
+func (p *Plane) knows() bool {
+	p.slotsMu.Lock()
+	defer p.slotsMu.Unlock()
+	for _, s := range p.slots {
+		s.mu.Lock()
+		known := s.known
+		s.mu.Unlock()
+		if !known {
+			return false
+		}
+	}
+	return true
+}
+
+// asked tells whether each node has said at least once whether it is ready.
+func (p *pool) asked() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return !slices.ContainsFunc(p.nodes, func(n *node) bool { return !n.checked })
+}
+
+func (p *Plane) see() Seen {
 	p.mu.Lock()
 	told := p.told
 	told.Nodes = maps.Clone(told.Nodes)

@@ -83,7 +83,7 @@ func (s *serving) serve(ctx context.Context) error {
 	if err := s.listen(); err != nil {
 		return err
 	}
-	s.log.Info("serves", "region", s.config.Region, "epoch", s.look().Told.Epoch)
+	s.log.Info("serves", "region", s.config.Region, "epoch", s.see().Told.Epoch)
 	var next leash
 	told := make(chan error, 1)
 	go func() {

@@ -16,6 +16,7 @@ type slot struct {
 	woken chan struct{} // holds one: something was told
 
 	mu       sync.Mutex
+	known    bool // alive and why are so; before that nobody has looked
 	alive    bool
 	resting  bool // nothing runs, and nothing will before something is told
 	restarts int
@@ -108,8 +109,8 @@ func (s *slot) told() (Slot, bool) {
 // is notes how the process does, and lets whoever waits for it look.
 func (s *slot) is(alive bool, why string) {
 	s.mu.Lock()
-	changed := s.alive != alive || s.why != why
-	s.alive, s.why = alive, why
+	changed := !s.known || s.alive != alive || s.why != why
+	s.known, s.alive, s.why = true, alive, why
 	s.mu.Unlock()
 	if changed {
 		s.plane.log.Info("node", "node", s.name, "runs", alive, "why", why)
