@@ -77,6 +77,7 @@ type (
 		Synchronous bool          `json:"synchronous,omitempty"`
 		Lag         int64         `json:"lag"`
 		LSN         uint64        `json:"lsn,omitempty"`
+		Why         string        `json:"why,omitempty"`
 	}
 	moved struct {
 		Step  drift.Step         `json:"step"`

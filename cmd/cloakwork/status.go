@@ -230,7 +230,7 @@ func (s overview) text(b *strings.Builder, paint drift.Paint) {
 			line("  move    %s, %s %s%s", drift.Escape(m.Step.String()), m.State, ago(m.At), because(cmp.Or(m.Why, m.Step.Why)))
 		}
 		for _, r := range d.Regions {
-			line("  region  %-10s %s", drift.Escape(r.Name), strings.Join(r.words(d.Record), ", "))
+			line("  region  %-10s %s%s", drift.Escape(r.Name), strings.Join(r.words(d.Record), ", "), because(r.Why))
 		}
 		for _, n := range d.Nodes {
 			line("  node    %-10s %s%s", drift.Escape(n.Name), strings.Join(n.words(paint), ", "), because(n.Why))

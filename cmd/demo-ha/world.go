@@ -281,7 +281,12 @@ func (w *world) destroy() error {
 		}
 		errs = append(errs, w.plane().Stop(ctx, seen.Told.Epoch, "postgres", 5*time.Second), w.plane().End(ctx, seen.Told.Epoch))
 	}
-	return errors.Join(append(errs, w.driver.Close(), os.RemoveAll(w.dir))...)
+	errs = append(errs, w.driver.Close())
+	if os.Getenv("KEEP") != "" {
+		fmt.Println("all that was written stands in " + w.dir)
+		return errors.Join(errs...)
+	}
+	return errors.Join(append(errs, os.RemoveAll(w.dir))...)
 }
 
 func (w *world) lastLines() string {

@@ -72,6 +72,7 @@ type Region struct {
 	Synchronous bool   // a standby: the primary waits for it, also while it is away; as it was, where the primary can't be asked
 	Lag         int64  // bytes that it hasn't replayed
 	LSN         uint64 // how far it has written (primary, fenced) or replayed (standby): a standby that has replayed as much has all
+	Why         string // what is wrong with its database, or waits for its next start
 }
 
 // Role is what a region's database does.

@@ -9,6 +9,7 @@ import (
 	"os"
 	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/cloakwork/cloakwork/drift"
 	"github.com/cloakwork/cloakwork/reconcile/platform"
@@ -71,6 +72,9 @@ func (w *work) database(ctx context.Context, plane *dataplane.Client, region str
 		return err
 	}
 	if err := db.Init(ctx, a.Database); err != nil {
+		return err
+	}
+	if _, err := db.Configure(ctx, settings(w.want)); err != nil { // before it runs: some count from its start on only
 		return err
 	}
 	command, err := db.Command()
@@ -150,7 +154,10 @@ func (s site) seeDatabase(ctx context.Context, want schema.Deployment, r *platfo
 	if err != nil {
 		return err
 	}
-	r.Role, r.Streaming, r.Lag, r.LSN = seen.Role, seen.Streaming, seen.Lag, seen.LSN
+	r.Role, r.Streaming, r.Lag, r.LSN, r.Why = seen.Role, seen.Streaming, seen.Lag, seen.LSN, seen.Why
+	if r.Why == "" && len(seen.Restart) > 0 {
+		r.Why = "its next start brings " + strings.Join(seen.Restart, ", ")
+	}
 	return nil
 }
 

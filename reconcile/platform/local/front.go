@@ -2,9 +2,12 @@ package local
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"net"
 	"net/netip"
@@ -30,6 +33,7 @@ type front struct {
 	Login       []schema.Rule `json:"login"`
 	Admin       []schema.Rule `json:"admin"`
 	Trusted     []string      `json:"trusted"` // networks of proxies before it
+	Program     string        `json:"program"` // that serves it, by the start of its digest
 }
 
 // frontFacts is how fronts are compared.
@@ -107,12 +111,17 @@ func option(want schema.Deployment, name string) string {
 
 // Desired implements platform.Driver.
 func (d *Driver) Desired(want schema.Deployment) (schema.State, schema.Facts, error) {
+	program, err := d.program()
+	if err != nil {
+		return nil, nil, fmt.Errorf("read the program of data planes: %w", err)
+	}
 	state, facts := schema.State{}, schema.Facts{"fronts": frontFacts}
 	for _, r := range want.Regions {
 		f, err := frontOf(want, r.Name)
 		if err != nil {
 			return nil, nil, err
 		}
+		f.Program = program
 		fields, err := f.fields()
 		if err != nil {
 			return nil, nil, err
@@ -123,6 +132,22 @@ func (d *Driver) Desired(want schema.Deployment) (schema.State, schema.Facts, er
 	d.desireDatabases(want, state)
 	return state, facts, nil
 }
+
+// digest is the start of a file's SHA-256 sum.
+func digest(file string) (string, error) {
+	f, err := os.Open(filepath.Clean(file))
+	if err != nil {
+		return "", err
+	}
+	defer f.Close()
+	sum := sha256.New()
+	if _, err := io.Copy(sum, f); err != nil {
+		return "", err
+	}
+	return hex.EncodeToString(sum.Sum(nil)[:digestSize]), nil
+}
+
+const digestSize = 8 // bytes
 
 // fields are all of them: what isn't there isn't compared, and no rule is a rule too.
 func (f front) fields() (fields map[string]any, err error) {
@@ -143,7 +168,7 @@ func (s site) haveFront(region string, seen *dataplane.Seen) (front, bool, error
 	if err != nil || !ok {
 		return front{}, false, err
 	}
-	f := front{HTTP: c.Listen.HTTP, HTTPS: c.Listen.HTTPS, Path: c.Base, Login: seen.Told.Settings.Login, Admin: seen.Told.Settings.Admin, Trusted: seen.Told.Settings.Trusted}
+	f := front{HTTP: c.Listen.HTTP, HTTPS: c.Listen.HTTPS, Path: c.Base, Program: c.Program, Login: seen.Told.Settings.Login, Admin: seen.Told.Settings.Admin, Trusted: seen.Told.Settings.Trusted}
 	if f.HTTPS == "" {
 		return f, true, nil
 	}
@@ -221,7 +246,7 @@ func (s site) serve(ctx context.Context, want schema.Deployment, region string, 
 
 // configure writes plane.json, and tells whether it is another one than before.
 func (s site) configure(want schema.Deployment, region string, f front, old dataplane.Config) (changed bool, err error) {
-	c := dataplane.Config{Region: region, Binary: s.Binary, Base: f.Path, Listen: dataplane.Listen{HTTP: f.HTTP, HTTPS: f.HTTPS, Inside: old.Listen.Inside}}
+	c := dataplane.Config{Region: region, Binary: s.Binary, Program: f.Program, Base: f.Path, Listen: dataplane.Listen{HTTP: f.HTTP, HTTPS: f.HTTPS, Inside: old.Listen.Inside}}
 	host := inside(want, region)
 	choose := func(address *string) error {
 		if *address != "" {

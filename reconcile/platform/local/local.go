@@ -22,7 +22,8 @@ import (
 type Driver struct {
 	Options
 	dir      string
-	uid, gid *uint32 // who nodes run as, where it isn't we
+	uid, gid *uint32                // who nodes run as, where it isn't we
+	program  func() (string, error) // the digest of Binary, as it was when it was asked for first
 
 	life    context.Context // of the steps
 	end     context.CancelFunc
@@ -62,7 +63,7 @@ func Open(dir string, o Options) (*Driver, error) {
 	if err := passable(dir); err != nil {
 		return nil, fmt.Errorf("make the folder of deployments: %w", err)
 	}
-	d := &Driver{Options: o, dir: dir}
+	d := &Driver{Options: o, dir: dir, program: sync.OnceValues(func() (string, error) { return digest(o.Binary) })}
 	if d.uid, d.gid, err = runner(o.User); err != nil {
 		return nil, fmt.Errorf("who nodes run as: %w", err)
 	}
@@ -87,19 +88,12 @@ func (d *Driver) Close() error {
 
 // Save implements platform.Driver.
 func (d *Driver) Save(ctx context.Context, want schema.Deployment, old, new platform.Record) error {
-	s := d.site(want.Name)
-	if err := passable(s.dir); err != nil {
-		return err
-	}
-	unlock, err := s.lock()
+	s, now, leave, err := d.enter(want.Name)
 	if err != nil {
 		return err
 	}
-	defer unlock()
-	now, err := s.record()
+	defer leave()
 	switch {
-	case err != nil:
-		return err
 	case now.Epoch != old.Epoch:
 		return platform.ErrMoved
 	case new.Epoch <= old.Epoch:
@@ -116,20 +110,12 @@ func (d *Driver) Save(ctx context.Context, want schema.Deployment, old, new plat
 
 // Apply implements platform.Driver.
 func (d *Driver) Apply(ctx context.Context, want schema.Deployment, changes []drift.Change, epoch int64) error {
-	s := d.site(want.Name)
-	if err := passable(s.dir); err != nil {
-		return err
-	}
-	unlock, err := s.lock()
+	s, record, leave, err := d.enter(want.Name)
 	if err != nil {
 		return err
 	}
-	record, err := s.record()
-	unlock()
-	switch {
-	case err != nil:
-		return err
-	case epoch < record.Epoch:
+	leave()
+	if epoch < record.Epoch {
 		return platform.ErrOldEpoch
 	}
 	var failed []error

@@ -1,13 +1,18 @@
 package local_test
 
 import (
+	"fmt"
 	"net"
+	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/cloakwork/cloakwork/drift"
 	"github.com/cloakwork/cloakwork/reconcile/platform"
+	"github.com/cloakwork/cloakwork/reconcile/platform/local"
 	"github.com/cloakwork/cloakwork/reconcile/platform/platformtest"
 	"github.com/cloakwork/cloakwork/schema"
 )
@@ -79,5 +84,64 @@ func TestAPortThatIsTakenIsNamed(t *testing.T) {
 	}
 	if left := w.changes(d, want); len(left) > 0 {
 		t.Errorf("there is left %+v", left)
+	}
+}
+
+func TestADataPlaneIsReplacedByAnotherProgramAtTheSamePath(t *testing.T) {
+	w := newWorld(t)
+	binary := filepath.Join(w.dir, "cloakwork")
+	program, err := os.ReadFile(os.Args[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	install := func() *local.Driver {
+		if err := os.WriteFile(binary+".new", program, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Rename(binary+".new", binary); err != nil {
+			t.Fatal(err)
+		}
+		d, err := local.Open(w.dir, local.Options{Log: w.log, Binary: binary})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { d.Close() })
+		return d
+	}
+	runs := func() (pid int, program string) {
+		seen, err := w.plane().Look(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		program, err = os.Readlink(fmt.Sprintf("/proc/%d/exe", seen.PID))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return seen.PID, program
+	}
+	want := w.eu(1)
+	d := install()
+	if err := w.applySettings(t.Context(), d, want, platform.Seen{}); err != nil {
+		t.Fatal(err)
+	}
+	first, _ := runs()
+	d = install() // the very same
+	if left := w.changes(d, want); len(left) > 0 {
+		t.Errorf("the same program again is %s", drift.SayChanges(left))
+	}
+	program = append(program, "another one"...)
+	d = install()
+	changes := w.changes(d, want)
+	if len(changes) != 1 || len(changes[0].Diffs) != 1 || changes[0].Diffs[0].Path != "program" {
+		t.Fatalf("another program shows as %+v", changes)
+	}
+	if err := d.Apply(t.Context(), want, changes, 0); err != nil {
+		t.Fatal(err)
+	}
+	if left := w.changes(d, want); len(left) > 0 {
+		t.Errorf("there is left %+v", left)
+	}
+	if pid, program := runs(); pid == first || program != binary {
+		t.Errorf("process %d of %s serves, before it was %d", pid, program, first)
 	}
 }

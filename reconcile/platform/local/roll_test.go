@@ -161,6 +161,32 @@ func (w *world) edited(d *local.Driver, want schema.Deployment) {
 	if left := w.changes(d, want); len(left) > 0 {
 		w.t.Errorf("there is left %+v", left)
 	}
+	if why := w.waits(d, want); why != "" {
+		w.t.Errorf("after its first start the database says %q", why)
+	}
+	larger := want
+	larger.DB.PoolMaxSize = 300
+	for _, c := range []struct {
+		want schema.Deployment
+		why  string
+	}{{larger, "its next start brings max_connections"}, {want, ""}} {
+		if err := d.Apply(w.t.Context(), c.want, w.changes(d, c.want), seen.Record.Epoch); err != nil {
+			w.t.Fatal(err)
+		}
+		if why := w.waits(d, c.want); why != c.why {
+			w.t.Errorf("the database says %q, want %q", why, c.why)
+		}
+	}
+}
+
+// waits is what is wrong with the database, or waits for its next start.
+func (w *world) waits(d *local.Driver, want schema.Deployment) string {
+	w.t.Helper()
+	seen, err := d.Observe(w.t.Context(), want)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return seen.Regions[0].Why
 }
 
 func (w *world) changes(d *local.Driver, want schema.Deployment) []drift.Change {

@@ -26,6 +26,22 @@ func (d *Driver) site(deployment string) site {
 	return site{d, deployment, filepath.Join(d.dir, deployment)}
 }
 
+// enter takes hold of a deployment's site, which is made where there is none, and reads its record. Until leave
+// nobody else decides who may do what.
+func (d *Driver) enter(deployment string) (s site, record platform.Record, leave func(), err error) {
+	s = d.site(deployment)
+	if err := passable(s.dir); err != nil {
+		return s, record, nil, err
+	}
+	if leave, err = s.lock(); err != nil {
+		return s, record, nil, err
+	}
+	if record, err = s.record(); err != nil {
+		leave()
+	}
+	return s, record, leave, err
+}
+
 func (s site) path(parts ...string) string {
 	return filepath.Join(append([]string{s.dir}, parts...)...)
 }

@@ -48,19 +48,11 @@ func (d *Driver) Do(ctx context.Context, want schema.Deployment, step drift.Step
 	if d.life.Err() != nil {
 		return errors.New("the driver is closed")
 	}
-	s := d.site(want.Name)
-	if err := passable(s.dir); err != nil {
-		return err
-	}
-	unlock, err := s.lock()
+	s, record, leave, err := d.enter(want.Name)
 	if err != nil {
 		return err
 	}
-	defer unlock()
-	record, err := s.record()
-	if err != nil {
-		return err
-	}
+	defer leave()
 	if step.Epoch != record.Epoch || step.Epoch == 0 {
 		return platform.ErrOldEpoch
 	}

@@ -54,22 +54,9 @@ func (s *session) moves(step drift.Step) error {
 	if err != nil {
 		return err
 	}
-	began, err := s.begin(step)
+	began, seen, err := s.again(step, func(platform.Seen) error { return nil })
 	if err != nil {
 		return err
-	}
-	seen, err := s.end(began)
-	if err == nil && seen.Move.State != platform.Done {
-		err = errors.New(seen.Move.Why)
-	}
-	if err == nil {
-		err = s.Do(s.ctx, s.want, began)
-	}
-	if err == nil {
-		seen, err = s.end(began)
-	}
-	if err != nil {
-		return fmt.Errorf("%s: %w", step, err)
 	}
 	want := platform.After(s.want, before, began)
 	if diff := difference.Diff(roles(want), roles(seen)); diff != "" {

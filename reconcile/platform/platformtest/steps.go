@@ -63,40 +63,11 @@ func (s *session) exactly(step drift.Step) error {
 	if err != nil {
 		return err
 	}
-	began, err := s.begin(step)
-	if err != nil {
-		return err
-	}
-	if err := s.Do(s.ctx, s.want, began); err != nil {
-		return fmt.Errorf("begin %s again: %w", step, err)
-	}
-	for looks := 0; ; looks++ {
-		seen, err := s.Observe(s.ctx, s.want)
-		if err != nil {
-			return err
-		}
+	began, seen, err := s.again(step, func(seen platform.Seen) error {
 		if touched := s.others(before, seen, step); touched != "" {
-			return fmt.Errorf("during %s %s", step, touched)
+			return errors.New(touched)
 		}
-		if state := seen.Move.State; seen.Move.Step == began && state != platform.Doing {
-			if state != platform.Done {
-				return fmt.Errorf("%s: %s: %s", step, state, seen.Move.Why)
-			}
-			break
-		}
-		if looks > s.Looks {
-			return fmt.Errorf("%s doesn't end: %+v", step, seen.Move)
-		}
-		if err := s.Do(s.ctx, s.want, began); err != nil {
-			return fmt.Errorf("begin %s again, while it is under way: %w", step, err)
-		}
-		time.Sleep(s.Pause)
-	}
-	if err := s.Do(s.ctx, s.want, began); err != nil {
-		return fmt.Errorf("begin %s again, after its end: %w", step, err)
-	}
-	seen, err := s.wait("the end of "+step.String()+", begun again", func(seen platform.Seen) bool {
-		return seen.Move.Step == began && seen.Move.State == platform.Done
+		return nil
 	})
 	if err != nil {
 		return err
@@ -106,6 +77,42 @@ func (s *session) exactly(step drift.Step) error {
 		return fmt.Errorf("after %s (-want +got):\n%s", step, diff)
 	}
 	return nil
+}
+
+// again makes a step, which is begun again at each look while it is under way, and after its end. Meanwhile is asked what is
+// wrong with what is seen until then.
+func (s *session) again(step drift.Step, meanwhile func(platform.Seen) error) (began drift.Step, seen platform.Seen, err error) {
+	if began, err = s.begin(step); err != nil {
+		return began, seen, err
+	}
+	for looks := 0; ; looks++ {
+		if err := s.Do(s.ctx, s.want, began); err != nil {
+			return began, seen, fmt.Errorf("begin %s again, while it is under way: %w", step, err)
+		}
+		if seen, err = s.Observe(s.ctx, s.want); err != nil {
+			return began, seen, err
+		}
+		if err := meanwhile(seen); err != nil {
+			return began, seen, fmt.Errorf("during %s: %w", step, err)
+		}
+		if state := seen.Move.State; seen.Move.Step == began && state != platform.Doing {
+			if state != platform.Done {
+				return began, seen, fmt.Errorf("%s: %s: %s", step, state, seen.Move.Why)
+			}
+			break
+		}
+		if looks > s.Looks {
+			return began, seen, fmt.Errorf("%s doesn't end: %+v", step, seen.Move)
+		}
+		time.Sleep(s.Pause)
+	}
+	if err := s.Do(s.ctx, s.want, began); err != nil {
+		return began, seen, fmt.Errorf("begin %s again, after its end: %w", step, err)
+	}
+	seen, err = s.wait("the end of "+step.String()+", begun again", func(seen platform.Seen) bool {
+		return seen.Move.Step == began && seen.Move.State == platform.Done
+	})
+	return began, seen, err
 }
 
 // others says what became of nodes that a step isn't about; "" where nothing.

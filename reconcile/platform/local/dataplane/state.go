@@ -17,11 +17,13 @@ import (
 type Config struct {
 	Region string `json:"region"`
 	// Binary is the program that takes over on Upgrade; "" is the one that runs.
-	Binary string            `json:"binary,omitempty"`
-	Listen Listen            `json:"listen"`
-	Base   string            `json:"base,omitempty"`     // the path that Keycloak serves under, /auth
-	DB     string            `json:"database,omitempty"` // the unix socket of the region's PostgreSQL
-	Peers  map[string]string `json:"peers,omitempty"`    // the other regions' Listen.Peers, by name
+	Binary string `json:"binary,omitempty"`
+	// Program is the digest of Binary, for the driver: another one at the same path takes over too.
+	Program string            `json:"program,omitempty"`
+	Listen  Listen            `json:"listen"`
+	Base    string            `json:"base,omitempty"`     // the path that Keycloak serves under, /auth
+	DB      string            `json:"database,omitempty"` // the unix socket of the region's PostgreSQL
+	Peers   map[string]string `json:"peers,omitempty"`    // the other regions' Listen.Peers, by name
 }
 
 // Listen is where the data plane listens; an empty address is none.
