@@ -82,7 +82,7 @@ func (w *world) tell(ctx context.Context) error {
 		{"a node is killed (-9), with no controller", w.kill},
 	} {
 		w.say(act.what)
-		people := traffic.Start(w.front(), admin, 6, 250*time.Millisecond)
+		people := traffic.Start([]traffic.Front{{URL: w.front(), Admin: admin}}, 6, 250*time.Millisecond)
 		began := time.Now()
 		end, err := act.do(ctx)
 		took := time.Since(began)

@@ -1,6 +1,7 @@
 package local
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -9,10 +10,10 @@ import (
 	"os"
 	"slices"
 	"strconv"
-	"strings"
+	"syscall"
+	"time"
 
 	"github.com/cloakwork/cloakwork/drift"
-	"github.com/cloakwork/cloakwork/reconcile/platform"
 	"github.com/cloakwork/cloakwork/reconcile/platform/local/dataplane"
 	"github.com/cloakwork/cloakwork/reconcile/platform/local/distribution"
 	"github.com/cloakwork/cloakwork/reconcile/platform/local/postgres"
@@ -47,25 +48,26 @@ func (s site) socket(region string) string {
 	return postgres.Server{Dir: s.path("regions", region, "db")}.Socket()
 }
 
-// database has the database of a region run, and the way to it lead there.
-func (w *work) database(ctx context.Context, plane *dataplane.Client, region string) error {
+// firstDatabase makes the database of the region that is to be the active one, where there is none in any region.
+func (w *work) firstDatabase(ctx context.Context) error {
 	if !managed(w.want) {
 		return nil
+	}
+	primary, err := w.primary(ctx, w.want)
+	if err != nil || primary != "" {
+		return err
+	}
+	record, err := w.record()
+	if err != nil {
+		return err
+	}
+	region := cmp.Or(record.Active, w.want.Active)
+	if _, err := w.front(ctx, region); err != nil {
+		return err
 	}
 	db, err := w.server(region)
 	if err != nil {
 		return err
-	}
-	seen, err := plane.Look(ctx)
-	if err != nil {
-		return err
-	}
-	told, there := seen.Told.Nodes[databaseSlot]
-	if there && told.Run && seen.Told.Writer.Mode == dataplane.Routed {
-		if err := db.AwaitUp(ctx); err != nil {
-			return err
-		}
-		return db.Ensure(ctx)
 	}
 	a, err := w.credentials()
 	if err != nil {
@@ -77,25 +79,47 @@ func (w *work) database(ctx context.Context, plane *dataplane.Client, region str
 	if _, err := db.Configure(ctx, settings(w.want)); err != nil { // before it runs: some count from its start on only
 		return err
 	}
-	command, err := db.Command()
+	return w.give(region)
+}
+
+// database has the primary run, and the way to it from a region lead there.
+func (w *work) database(ctx context.Context, plane *dataplane.Client, region string) error {
+	if !managed(w.want) {
+		return nil
+	}
+	primary, err := w.primary(ctx, w.want)
+	if err == nil && primary == "" {
+		err = errors.New("no region has a database")
+	}
 	if err != nil {
 		return err
 	}
-	revision := strconv.Itoa(db.Programs.Major)
-	if err := w.write(command, "regions", region, "plane", "nodes", databaseSlot, revision+".json"); err != nil {
+	own := plane
+	if primary != region {
+		if own, err = w.front(ctx, primary); err != nil {
+			return err
+		}
+	}
+	db, err := w.server(primary)
+	if err != nil {
 		return err
 	}
-	if err := plane.Run(ctx, w.step.Epoch, databaseSlot, revision); err != nil {
+	seen, err := own.Look(ctx)
+	if err != nil {
 		return err
 	}
-	if err := db.AwaitUp(ctx); err != nil {
+	if seen.Told.Nodes[databaseSlot].Run {
+		err = db.AwaitUp(ctx)
+	} else {
+		err = w.runDatabase(ctx, own, db)
+	}
+	if err != nil {
 		return err
 	}
 	if err := db.Ensure(ctx); err != nil {
 		return err
 	}
-	_, err = plane.Route(ctx, w.step.Epoch, []string{region})
-	return err
+	return w.lead(ctx, w.want, region, w.step.Epoch)
 }
 
 // usualPool is how many connections a node has at most, where nothing is declared.
@@ -136,29 +160,6 @@ func external(spec *distribution.Spec, db schema.Database) {
 	}
 	spec.Secrets["db-username"], spec.Secrets["db-password"] = db.UsernameSecret.Value, db.PasswordSecret.Value
 	spec.Hidden = append(spec.Hidden, db.PasswordSecret.Value)
-}
-
-// seeDatabase looks at a region's database.
-func (s site) seeDatabase(ctx context.Context, want schema.Deployment, r *platform.Region) error {
-	if !managed(want) {
-		return nil
-	}
-	if _, err := os.Stat(s.path("regions", r.Name, "db")); err != nil {
-		return nil
-	}
-	db, err := s.server(r.Name)
-	if err != nil {
-		return err
-	}
-	seen, err := db.Look(ctx)
-	if err != nil {
-		return err
-	}
-	r.Role, r.Streaming, r.Lag, r.LSN, r.Why = seen.Role, seen.Streaming, seen.Lag, seen.LSN, seen.Why
-	if r.Why == "" && len(seen.Restart) > 0 {
-		r.Why = "its next start brings " + strings.Join(seen.Restart, ", ")
-	}
-	return nil
 }
 
 // settings are those of the database that a deployment needs.
@@ -212,13 +213,6 @@ func (s site) applyDatabase(ctx context.Context, want schema.Deployment, c drift
 	if err != nil {
 		return err
 	}
-	a, err := s.credentials()
-	if err != nil {
-		return err
-	}
-	if err := db.Init(ctx, a.Database); err != nil {
-		return err
-	}
 	if _, err := db.Configure(ctx, settings(want)); err != nil {
 		return err
 	}
@@ -226,26 +220,20 @@ func (s site) applyDatabase(ctx context.Context, want schema.Deployment, c drift
 }
 
 // forgetDead removes what dead nodes have left in the list by which nodes find each other: a new one would try for long to
-// join them. Whoever is in it has come through our data plane, so that all are known.
-func (w *work) forgetDead(ctx context.Context, plane *dataplane.Client, region string) error {
+// join them. Whoever is in it has come through our data planes, so that all are known.
+func (w *work) forgetDead(ctx context.Context) error {
 	if !managed(w.want) {
 		return nil
 	}
-	slots, err := w.slots()
+	primary, err := w.primary(ctx, w.want)
+	if err != nil || primary == "" {
+		return err
+	}
+	alive, err := w.alive(ctx)
 	if err != nil {
 		return err
 	}
-	seen, err := plane.Look(ctx)
-	if err != nil {
-		return err
-	}
-	alive := map[string]bool{}
-	for _, l := range slots {
-		if i := slices.IndexFunc(seen.Nodes, func(n dataplane.NodeSeen) bool { return n.Name == l.Name }); i >= 0 && (seen.Nodes[i].Alive || seen.Nodes[i].Run) {
-			alive[net.JoinHostPort(address(w.want, l.Region), strconv.Itoa(l.Port+clusterPort))] = true
-		}
-	}
-	db, err := w.server(region)
+	db, err := w.server(primary)
 	if err != nil {
 		return err
 	}
@@ -261,6 +249,37 @@ func (w *work) forgetDead(ctx context.Context, plane *dataplane.Client, region s
 	return err
 }
 
+// alive are the addresses by which nodes that run, or are about to, know each other. Of a region whose data plane is gone a node
+// is alive where somebody listens for it.
+func (w *work) alive(ctx context.Context) (map[string]bool, error) {
+	slots, err := w.slots()
+	if err != nil {
+		return nil, err
+	}
+	alive, planes := map[string]bool{}, map[string]seenRegion{}
+	for _, l := range slots {
+		p, known := planes[l.Region]
+		if !known {
+			p.name = l.Region
+			if err := w.lookAtPlane(ctx, &p, true); err != nil {
+				return nil, err
+			}
+			planes[l.Region] = p
+		}
+		at := net.JoinHostPort(address(w.want, l.Region), strconv.Itoa(l.Port+clusterPort))
+		if !p.answers {
+			conn, err := (&net.Dialer{Timeout: time.Second}).DialContext(ctx, "tcp", at)
+			if alive[at] = !errors.Is(err, syscall.ECONNREFUSED); err == nil {
+				conn.Close()
+			}
+			continue
+		}
+		i := slices.IndexFunc(p.Nodes, func(n dataplane.NodeSeen) bool { return n.Name == l.Name })
+		alive[at] = i >= 0 && (p.Nodes[i].Alive || p.Nodes[i].Run)
+	}
+	return alive, nil
+}
+
 // dumped is the epoch of the newest dump that is complete.
 func (s site) dumped() (epoch int64, err error) {
 	_, err = s.read(&epoch, "dumped.json")
@@ -273,7 +292,11 @@ func (w *work) dump(ctx context.Context) error {
 		w.Log.Warn("the database is somebody else's, who has to keep a dump of it", "deployment", w.name)
 		return w.write(w.step.Epoch, "dumped.json")
 	}
-	db, err := w.server(w.want.Active)
+	primary, err := w.primary(ctx, w.want)
+	if err != nil {
+		return err
+	}
+	db, err := w.server(primary)
 	if err != nil {
 		return err
 	}

@@ -34,10 +34,15 @@ type front struct {
 	Admin       []schema.Rule `json:"admin"`
 	Trusted     []string      `json:"trusted"` // networks of proxies before it
 	Program     string        `json:"program"` // that serves it, by the start of its digest
+	Peers       []string      `json:"peers"`   // the other regions that it knows the way to
+	Way         string        `json:"way"`     // to the primary: open, or closed where it leads elsewhere than there
 }
 
+// open is how the way to the primary should be, and is taken to be as long as there is no primary.
+const open = "open"
+
 // frontFacts is how fronts are compared.
-var frontFacts = map[string]schema.Fact{"key": {Secret: true}, "login": {Ordered: true}, "admin": {Ordered: true}, "trusted": {Set: true}}
+var frontFacts = map[string]schema.Fact{"key": {Secret: true}, "login": {Ordered: true}, "admin": {Ordered: true}, "trusted": {Set: true}, "peers": {Set: true}}
 
 func frontAddress(region string) schema.Address {
 	return schema.Join(schema.RealmAddress, "fronts", region)
@@ -62,7 +67,12 @@ func inside(want schema.Deployment, region string) string {
 
 // frontOf is the front that a deployment declares for a region.
 func frontOf(want schema.Deployment, region string) (front, error) {
-	f := front{Login: want.Network.Login, Admin: want.Network.Admin, Path: option(want, "http-relative-path")}
+	f := front{Login: want.Network.Login, Admin: want.Network.Admin, Path: option(want, "http-relative-path"), Way: open}
+	for _, r := range want.Regions {
+		if r.Name != region && managed(want) {
+			f.Peers = append(f.Peers, r.Name)
+		}
+	}
 	if t := option(want, "proxy-trusted-addresses"); t != "" {
 		for _, network := range strings.Split(t, ",") {
 			f.Trusted = append(f.Trusted, asNetwork(strings.TrimSpace(network)))
@@ -151,7 +161,8 @@ const digestSize = 8 // bytes
 
 // fields are all of them: what isn't there isn't compared, and no rule is a rule too.
 func (f front) fields() (fields map[string]any, err error) {
-	f.Login, f.Admin, f.Trusted = append([]schema.Rule{}, f.Login...), append([]schema.Rule{}, f.Admin...), append([]string{}, f.Trusted...)
+	f.Login, f.Admin = append([]schema.Rule{}, f.Login...), append([]schema.Rule{}, f.Admin...)
+	f.Trusted, f.Peers = append([]string{}, f.Trusted...), append([]string{}, f.Peers...)
 	b, err := json.Marshal(f)
 	if err == nil {
 		err = json.Unmarshal(b, &fields)
@@ -160,15 +171,25 @@ func (f front) fields() (fields map[string]any, err error) {
 }
 
 // haveFront is the front of a region as it is; false where none serves.
-func (s site) haveFront(region string, seen *dataplane.Seen) (front, bool, error) {
-	if seen == nil {
+func (s site) haveFront(want schema.Deployment, seen seenRegion) (front, bool, error) {
+	region := seen.name
+	if !seen.answers {
 		return front{}, false, nil
 	}
 	c, ok, err := s.config(region)
 	if err != nil || !ok {
 		return front{}, false, err
 	}
+	peers, err := s.peers(want)
+	if err != nil {
+		return front{}, false, err
+	}
 	f := front{HTTP: c.Listen.HTTP, HTTPS: c.Listen.HTTPS, Path: c.Base, Program: c.Program, Login: seen.Told.Settings.Login, Admin: seen.Told.Settings.Admin, Trusted: seen.Told.Settings.Trusted}
+	for name, address := range c.Peers {
+		if _, declared := want.Region(name); !declared || address == peers[name] { // one who has moved isn't known
+			f.Peers = append(f.Peers, name)
+		}
+	}
 	if f.HTTPS == "" {
 		return f, true, nil
 	}
@@ -241,7 +262,10 @@ func (s site) serve(ctx context.Context, want schema.Deployment, region string, 
 			return errors.Join(err, s.write(before, "regions", region, "plane", "plane.json"))
 		}
 	}
-	return plane.Settle(ctx, epoch, dataplane.Settings{Login: f.Login, Admin: f.Admin, Trusted: f.Trusted})
+	if err := plane.Settle(ctx, epoch, dataplane.Settings{Login: f.Login, Admin: f.Admin, Trusted: f.Trusted}); err != nil {
+		return err
+	}
+	return s.lead(ctx, want, region, epoch)
 }
 
 // configure writes plane.json, and tells whether it is another one than before.
@@ -262,6 +286,25 @@ func (s site) configure(want schema.Deployment, region string, f front, old data
 	if managed(want) {
 		c.DB, c.Listen.Writer = s.socket(region), old.Listen.Writer
 		if err := choose(&c.Listen.Writer); err != nil {
+			return false, err
+		}
+	}
+	peers, err := s.peers(want)
+	if err != nil {
+		return false, err
+	}
+	for name, address := range peers {
+		if name == region {
+			c.Listen.Peers = address
+			continue
+		}
+		if c.Peers == nil {
+			c.Peers = map[string]string{}
+		}
+		c.Peers[name] = address
+	}
+	if c.Listen.Peers != "" {
+		if err := s.certify(region); err != nil {
 			return false, err
 		}
 	}

@@ -73,8 +73,11 @@ func Open(dir string, o Options) (*Driver, error) {
 
 // Fits is why a deployment is none for this platform; nil where it is one.
 func Fits(d schema.Deployment) error {
-	if n := len(d.Regions); n > 1 {
-		return fmt.Errorf("platform local serves one region, and %d are declared", n)
+	if n := len(d.Regions); n > 2 {
+		return fmt.Errorf("platform local serves two regions, and %d are declared", n)
+	}
+	if len(d.Regions) == 2 && address(d, d.Regions[0].Name) == address(d, d.Regions[1].Name) {
+		return fmt.Errorf("regions %s and %s stand at the same address, %s: give each one of its own", d.Regions[0].Name, d.Regions[1].Name, address(d, d.Regions[0].Name))
 	}
 	return nil
 }

@@ -15,6 +15,7 @@ import (
 
 	"github.com/cloakwork/cloakwork/reconcile/platform"
 	"github.com/cloakwork/cloakwork/reconcile/platform/local/dataplane"
+	"github.com/cloakwork/cloakwork/reconcile/platform/local/postgres"
 	"github.com/cloakwork/cloakwork/schema"
 )
 
@@ -36,63 +37,53 @@ func (d *Driver) Observe(ctx context.Context, want schema.Deployment) (seen plat
 	if seen.Dumped, err = s.dumped(); err != nil {
 		return platform.Seen{}, err
 	}
-	planes, err := s.seeRegions(ctx, want, &seen)
+	regions, err := s.seeRegions(ctx, want, &seen)
 	if err != nil {
 		return platform.Seen{}, err
 	}
-	if seen.Nodes, err = s.nodes(ctx, planes); err != nil {
+	if seen.Nodes, err = s.nodes(ctx, regions); err != nil {
 		return platform.Seen{}, err
 	}
-	seen.Base, err = s.base()
-	return seen, err
-}
-
-// seenPlane is what is seen of a region's data plane: one that doesn't answer is as it was told last.
-type seenPlane struct {
-	dataplane.Seen
-	answers bool
+	return seen, nil
 }
 
 // seeRegions looks at every region there is, with its front and its database.
-func (s site) seeRegions(ctx context.Context, want schema.Deployment, seen *platform.Seen) (map[string]seenPlane, error) {
-	entries, err := os.ReadDir(s.path("regions"))
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+func (s site) seeRegions(ctx context.Context, want schema.Deployment, seen *platform.Seen) (map[string]seenRegion, error) {
+	looked, err := s.look(ctx, want)
+	if err != nil {
 		return nil, err
 	}
-	planes := map[string]seenPlane{}
-	for _, e := range entries {
-		region := e.Name()
-		var p seenPlane
-		p.Seen, err = s.lookAt(ctx, region)
-		p.answers = err == nil
-		if err != nil {
-			if _, err := s.read(&p.Told, "regions", region, "plane", "state.json"); err != nil {
-				return nil, err
-			}
-		}
-		planes[region] = p
-		var front *dataplane.Seen
-		if p.answers {
-			front = &p.Seen
-		}
-		if err := s.have(ctx, want, region, front, seen); err != nil {
-			return nil, err
-		}
-		r := platform.Region{Name: region, View: want.Regions[0].Name, Gated: p.Told.Gated}
-		if err := s.seeDatabase(ctx, want, &r); err != nil {
-			return nil, err
-		}
-		seen.Regions = append(seen.Regions, r)
+	if seen.Regions, err = s.regionsOf(want, looked); err != nil {
+		return nil, err
 	}
-	return planes, nil
+	if seen.Base, err = s.base(); err != nil {
+		return nil, err
+	}
+	regions := map[string]seenRegion{}
+	for i, r := range looked {
+		regions[r.name] = r
+		if seen.Have == nil {
+			seen.Have = schema.State{}
+		}
+		if left(want, seen.Record, seen.Regions[i]) {
+			for _, a := range []schema.Address{frontAddress(r.name), postgres.Object(r.name, nil).Address} {
+				if o, applied := seen.Base[a]; applied {
+					seen.Have[a] = o
+				}
+			}
+			continue
+		}
+		if err := s.have(ctx, want, r, astray(r, looked, *seen), seen); err != nil {
+			return nil, err
+		}
+	}
+	return regions, nil
 }
 
 // have adds what a region holds of what needs no order.
-func (s site) have(ctx context.Context, want schema.Deployment, region string, seen *dataplane.Seen, into *platform.Seen) error {
-	if into.Have == nil {
-		into.Have = schema.State{}
-	}
-	f, ok, err := s.haveFront(region, seen)
+func (s site) have(ctx context.Context, want schema.Deployment, seen seenRegion, astray bool, into *platform.Seen) error {
+	region := seen.name
+	f, ok, err := s.haveFront(want, seen)
 	if err != nil {
 		return err
 	}
@@ -103,6 +94,9 @@ func (s site) have(ctx context.Context, want schema.Deployment, region string, s
 		}
 	}
 	if ok {
+		if f.Way = open; astray {
+			f.Way = "closed"
+		}
 		a := frontAddress(region)
 		fields, err := f.fields()
 		if err != nil {
@@ -111,23 +105,6 @@ func (s site) have(ctx context.Context, want schema.Deployment, region string, s
 		into.Have[a] = schema.Object{Address: a, Fields: fields}
 	}
 	return s.haveDatabase(ctx, want, region, into.Have)
-}
-
-// patience is how long a data plane may take to answer: it is back within two seconds, whatever happens to it.
-const patience = 3 * time.Second
-
-// lookAt asks a data plane that should be there, until it answers.
-func (s site) lookAt(ctx context.Context, region string) (seen dataplane.Seen, err error) {
-	if _, ok, err := s.config(region); err != nil || !ok {
-		return seen, errors.Join(err, fs.ErrNotExist)
-	}
-	ctx, cancel := context.WithTimeout(ctx, patience)
-	defer cancel()
-	err = until(ctx, 100*time.Millisecond, func() (bool, error) {
-		seen, err = s.plane(region).Look(ctx)
-		return err == nil, nil
-	})
-	return seen, err
 }
 
 // until asks again and again. An error ends it.
@@ -147,7 +124,7 @@ func until(ctx context.Context, pause time.Duration, done func() (bool, error)) 
 }
 
 // nodes are the nodes of all regions.
-func (s site) nodes(ctx context.Context, planes map[string]seenPlane) ([]platform.Node, error) {
+func (s site) nodes(ctx context.Context, planes map[string]seenRegion) ([]platform.Node, error) {
 	slots, err := s.slots()
 	if err != nil {
 		return nil, err

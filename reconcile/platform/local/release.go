@@ -57,6 +57,9 @@ func (w *work) prepare(ctx context.Context) error {
 	if err := w.store().Try(ctx, spec); err != nil {
 		return err
 	}
+	if err := w.firstDatabase(ctx); err != nil {
+		return err
+	}
 	for _, r := range w.want.Regions {
 		plane, err := w.front(ctx, r.Name)
 		if err != nil {

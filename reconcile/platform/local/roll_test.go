@@ -45,18 +45,18 @@ func (w *world) use(d *local.Driver, want schema.Deployment) *traffic.Traffic {
 	if err := traffic.Make(w.t.Context(), c); err != nil {
 		w.t.Fatal(err)
 	}
-	return w.begin(c)
+	return w.begin(traffic.Front{URL: w.url(), Admin: c})
 }
 
 // resume has people use it again.
 func (w *world) resume(d *local.Driver, want schema.Deployment) *traffic.Traffic {
 	w.t.Helper()
-	return w.begin(w.admin(d, want))
+	return w.begin(traffic.Front{URL: w.url(), Admin: w.admin(d, want)})
 }
 
-func (w *world) begin(c *keycloak.Client) *traffic.Traffic {
+func (w *world) begin(fronts ...traffic.Front) *traffic.Traffic {
 	w.t.Helper()
-	people := traffic.Start(w.url(), c, 4, 200*time.Millisecond)
+	people := traffic.Start(fronts, 4, 200*time.Millisecond)
 	w.t.Cleanup(people.End)
 	deadline := time.Now().Add(10 * time.Minute)
 	for people.Sum().Sessions < 4 || people.Sum().Writes == 0 || people.Sum().Forms < 2 {

@@ -1,6 +1,7 @@
 package local
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -34,6 +35,10 @@ var verbs = map[drift.Verb]verb{
 	drift.Gate:    {(*work).gate, 3 * time.Minute},
 	drift.Open:    {(*work).open, time.Minute},
 	drift.Stop:    {(*work).stop, 3 * time.Minute},
+	drift.Fence:   {(*work).fence, 2 * time.Minute},
+	drift.Promote: {(*work).promote, 3 * time.Minute},
+	drift.Follow:  {(*work).follow, 2 * time.Hour},
+	drift.Degrade: {(*work).degrade, time.Minute},
 }
 
 // work is a step on its way.
@@ -110,13 +115,24 @@ func (w *work) possible() error {
 func (w *work) run(how verb) {
 	ctx, cancel := context.WithTimeout(w.life, how.most+w.Ready)
 	defer cancel()
+	ctx, giveUp := context.WithCancelCause(ctx)
 	began := time.Now()
+	watched := make(chan struct{})
+	go func() {
+		defer close(watched)
+		w.watch(ctx, giveUp)
+	}()
 	err := how.do(w, ctx)
+	giveUp(nil)
+	<-watched
 	if w.life.Err() != nil {
 		return
 	}
 	move := platform.Move{Step: w.step, State: platform.Done, At: now()}
 	if err != nil {
+		if why := new(silent); errors.As(context.Cause(ctx), &why) {
+			err = why
+		}
 		if errors.Is(ctx.Err(), context.DeadlineExceeded) {
 			err = fmt.Errorf("takes longer than %s: %w", how.most+w.Ready, err)
 		}
@@ -142,6 +158,55 @@ func (w *work) run(how verb) {
 		}
 	}
 }
+
+// silent is why a step is given up: a region has fallen silent, and another one may have to take over.
+type silent struct{ region string }
+
+func (e *silent) Error() string { return "region " + e.region + " answers no longer" }
+
+// watch gives a step up where the active region, or its own one, answers no longer for some time: a failover waits for its end.
+func (w *work) watch(ctx context.Context, giveUp context.CancelCauseFunc) {
+	if len(w.want.Regions) < 2 || w.step.Verb == drift.Fence || w.step.Verb == drift.Promote {
+		return // these are what a failover is made of
+	}
+	record, err := w.record()
+	if err != nil {
+		return // whoever looks next says so
+	}
+	type state struct {
+		answered, up bool
+		since        time.Time
+	}
+	known := map[string]*state{cmp.Or(w.step.Region, w.want.Active): {}, cmp.Or(record.Active, w.want.Active): {}}
+	tick := time.NewTicker(500 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		for region, s := range known {
+			r := seenRegion{name: region}
+			if errors.Join(w.lookAtPlane(ctx, &r, true), w.lookAtDatabase(ctx, w.want, &r)) != nil {
+				continue
+			}
+			s.answered, s.up = s.answered || r.answers, s.up || r.db.Up
+			switch down := s.answered && !r.answers || s.up && r.answers && r.down(); {
+			case !down:
+				s.since = time.Time{}
+			case s.since.IsZero():
+				s.since = time.Now()
+			case time.Since(s.since) > silence:
+				giveUp(&silent{region})
+				return
+			}
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// silence is how long a region doesn't answer until a step is given up for that.
+const silence = 2 * time.Second
 
 // move is the last step that was taken up, and how far it is.
 func (s site) move() (platform.Move, error) {

@@ -48,7 +48,7 @@ func (w *work) admit(ctx context.Context) error {
 }
 
 func (w *work) gate(ctx context.Context) error {
-	plane, err := w.front(ctx, w.step.Region)
+	plane, _, err := w.answering(ctx, w.step.Region)
 	if err != nil {
 		return err
 	}
@@ -57,8 +57,11 @@ func (w *work) gate(ctx context.Context) error {
 }
 
 func (w *work) open(ctx context.Context) error {
-	plane, err := w.front(ctx, w.step.Region)
+	plane, _, err := w.answering(ctx, w.step.Region)
 	if err != nil {
+		return err
+	}
+	if err := w.lead(ctx, w.want, w.step.Region, w.step.Epoch); err != nil {
 		return err
 	}
 	return plane.Open(ctx, w.step.Epoch)

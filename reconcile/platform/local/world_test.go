@@ -65,22 +65,37 @@ func (w *world) plane() *dataplane.Client {
 	return dataplane.NewClient(filepath.Join(w.dir, "eu", "regions", "eu", "plane"))
 }
 
-// destroy ends the data plane, and all that it had run.
+// planes are the data planes of all regions.
+func (w *world) planes() (planes []*dataplane.Client) {
+	found, _ := filepath.Glob(filepath.Join(w.dir, "eu", "regions", "*", "plane"))
+	for _, dir := range found {
+		planes = append(planes, dataplane.NewClient(dir))
+	}
+	return planes
+}
+
+// destroy ends the data planes, and all that they had run.
 func (w *world) destroy() {
 	ctx, cancel := context.WithTimeout(context.Background(), 90*time.Second)
 	defer cancel()
-	seen, err := w.plane().Look(ctx)
-	if err != nil {
-		return
-	}
-	for _, n := range seen.Nodes {
-		if n.Name != "postgres" {
-			_ = w.plane().Stop(ctx, seen.Told.Epoch, n.Name, time.Millisecond)
+	for _, database := range []bool{false, true} { // nodes first
+		for _, plane := range w.planes() {
+			seen, err := plane.Look(ctx)
+			if err != nil {
+				continue
+			}
+			for _, n := range seen.Nodes {
+				if database == (n.Name == "postgres") {
+					_ = plane.Stop(ctx, seen.Told.Epoch, n.Name, map[bool]time.Duration{false: time.Millisecond, true: 5 * time.Second}[database])
+				}
+			}
+			if !database {
+				continue
+			}
+			if err := plane.End(ctx, seen.Told.Epoch); err != nil {
+				w.t.Error(err)
+			}
 		}
-	}
-	_ = w.plane().Stop(ctx, seen.Told.Epoch, "postgres", 5*time.Second)
-	if err := w.plane().End(ctx, seen.Told.Epoch); err != nil {
-		w.t.Error(err)
 	}
 }
 
@@ -146,7 +161,7 @@ func (w *world) drive(d *local.Driver, want schema.Deployment, enough func(rollo
 		if err := w.applySettings(ctx, d, want, seen); err != nil {
 			w.log.Warn("settings", "error", err) // the next pass looks again
 		}
-		next := rollout.Upgrade(want, seen, time.Now())
+		next := rollout.Next(want, seen, time.Now())
 		if next.Says != says {
 			says = next.Says
 			w.log.Info("says", "verdict", next.Verdict, "says", says)

@@ -6,8 +6,13 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // Control is what the data says of itself, whether or not a server runs on it.
@@ -86,4 +91,59 @@ func (s Server) Unfence() error {
 		return fmt.Errorf("unfence database %s: %w", s.Name, err)
 	}
 	return settle(s.path("conf"))
+}
+
+// Halt ends whatever process runs on the data, whoever started it, and returns when it is gone. It is asked to stop, which hands standbys
+// all that was written, and is made to after patience. Somebody who watches over it would start another one: he is told first, or
+// the server is fenced.
+func (s Server) Halt(ctx context.Context, patience time.Duration) error {
+	for _, signal := range []syscall.Signal{syscall.SIGINT, syscall.SIGQUIT, syscall.SIGKILL} {
+		gone, err := s.halt(ctx, signal, patience)
+		if err != nil {
+			return fmt.Errorf("halt database %s: %w", s.Name, err)
+		}
+		if gone {
+			return nil
+		}
+	}
+	return fmt.Errorf("halt database %s: %w", s.Name, ErrRuns)
+}
+
+func (s Server) halt(ctx context.Context, signal syscall.Signal, patience time.Duration) (gone bool, err error) {
+	b, err := os.ReadFile(filepath.Join(s.Data(), "postmaster.pid"))
+	if errors.Is(err, fs.ErrNotExist) {
+		return true, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	line, _, _ := strings.Cut(string(b), "\n")
+	if pid, err := strconv.Atoi(line); err == nil {
+		process, err := unix.PidfdOpen(pid, 0) // it is this one that is looked at and signalled, not another of its number
+		if err == nil {
+			defer unix.Close(process)
+			var runs bool
+			if runs, err = s.runs(); err == nil && runs {
+				err = unix.PidfdSendSignal(process, signal, nil, 0)
+			}
+		}
+		if err != nil && !errors.Is(err, unix.ESRCH) {
+			return false, err
+		}
+	}
+	tick, late := time.NewTicker(20*time.Millisecond), time.NewTimer(patience)
+	defer tick.Stop()
+	defer late.Stop()
+	for {
+		if runs, err := s.runs(); err != nil || !runs {
+			return !runs, err
+		}
+		select {
+		case <-tick.C:
+		case <-late.C:
+			return false, nil
+		case <-ctx.Done():
+			return false, ctx.Err()
+		}
+	}
 }

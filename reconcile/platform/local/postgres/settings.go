@@ -39,7 +39,7 @@ func (s Server) Have(ctx context.Context, declared Settings) (schema.Object, err
 	if err != nil {
 		return o, fmt.Errorf("settings of database %s: %w", s.Name, err)
 	}
-	conn, err := s.connect(ctx, "postgres")
+	conn, err := s.whereMade(ctx)
 	if err == nil {
 		defer conn.Close(context.WithoutCancel(ctx))
 		have, err = inForce(ctx, conn, slices.Collect(maps.Keys(Wanted(declared))))
@@ -52,6 +52,14 @@ func (s Server) Have(ctx context.Context, declared Settings) (schema.Object, err
 		o.Fields[name] = value
 	}
 	return o, nil
+}
+
+// whereMade signs in, where there is data: a server that has none yet is down.
+func (s Server) whereMade(ctx context.Context) (*pgx.Conn, error) {
+	if !exists(s.Data()) {
+		return nil, ErrDown
+	}
+	return s.connect(ctx, "postgres")
 }
 
 func inForce(ctx context.Context, conn *pgx.Conn, names []string) (Settings, error) {
@@ -120,7 +128,7 @@ func (s Server) change(ctx context.Context, all Settings) (restart []string, err
 	if err := s.configureAll(); err != nil {
 		return nil, err
 	}
-	conn, err := s.connect(ctx, "postgres")
+	conn, err := s.whereMade(ctx)
 	if errors.Is(err, ErrDown) {
 		return nil, nil
 	}

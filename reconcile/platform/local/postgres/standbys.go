@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
+	"os"
 	"slices"
 	"strings"
 
@@ -45,6 +47,20 @@ func (s Server) standbys(ctx context.Context, regions []string, wait bool) error
 		return nil
 	}
 	return err
+}
+
+// Awaited are the regions that commits wait for as the files have it, whether or not the server is up.
+func (s Server) Awaited() ([]string, error) {
+	b, err := os.ReadFile(s.path("conf", "standbys.conf"))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("standbys of database %s: %w", s.Name, err)
+	}
+	for _, line := range strings.Split(string(b), "\n") {
+		if name, value, ok := strings.Cut(line, " = "); ok && name == "synchronous_standby_names" {
+			return syncNames(unquote(value)), nil
+		}
+	}
+	return nil, nil
 }
 
 // letGo has a primary that is up keep what those regions still need, and nothing for others. A standby keeps nothing for anybody:

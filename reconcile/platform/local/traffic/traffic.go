@@ -15,6 +15,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/cloakwork/cloakwork/reconcile/keycloak"
@@ -42,13 +43,13 @@ func Make(ctx context.Context, c *keycloak.Client) error {
 
 // Traffic is what goes on until Stop.
 type Traffic struct {
-	front string
-	admin *keycloak.Client
-	stop  context.CancelFunc
-	all   sync.WaitGroup
-	http  *http.Client
+	fronts []Front
+	stop   context.CancelFunc
+	all    sync.WaitGroup
+	http   *http.Client
 
 	mu    sync.Mutex
+	at    int // the front that is asked
 	sum   Sum
 	kept  []string // users whose making was acknowledged
 	fails []string
@@ -58,6 +59,7 @@ type Traffic struct {
 type Sum struct {
 	Requests int // that were answered, or not
 	Failed   int // answered 5xx or otherwise than they should, or not at all
+	Refused  int // that found nobody listening at one front, and were made at the other
 	Forms    int // logins by form
 	Thrown   int // of these, those that came to no end
 	Sessions int // that were held and refreshed all the time
@@ -69,15 +71,22 @@ type Sum struct {
 }
 
 func (s Sum) String() string {
-	return fmt.Sprintf("%d of %d requests failed, %d of %d form logins came to no end, %d of %d sessions lost, %d of %d acknowledged writes gone, slowest %s",
-		s.Failed, s.Requests, s.Thrown, s.Forms, s.Lost, s.Sessions, s.Gone, s.Writes, s.Slowest.Round(time.Millisecond))
+	return fmt.Sprintf("%d of %d requests failed, %d were refused by one front and made at the other, %d of %d form logins came to no end, %d of %d sessions lost, %d of %d acknowledged writes gone, slowest %s",
+		s.Failed, s.Requests, s.Refused, s.Thrown, s.Forms, s.Lost, s.Sessions, s.Gone, s.Writes, s.Slowest.Round(time.Millisecond))
+}
+
+// Front is one way to the deployment. Where there are several, nodes must be known by one hostname at all of them.
+type Front struct {
+	URL   string
+	Admin *keycloak.Client // signs in through it
 }
 
 // Start has so many sessions be used, with one person who logs in by the form again and again, and one program that writes.
-// Admin signs in through the same front. Each waits for a moment between two requests.
-func Start(front string, admin *keycloak.Client, sessions int, pause time.Duration) *Traffic {
+// Each waits for a moment between two requests. Where nobody listens at a front, all go to the next one, as they would
+// with several answers of DNS.
+func Start(fronts []Front, sessions int, pause time.Duration) *Traffic {
 	ctx, stop := context.WithCancel(context.Background())
-	t := &Traffic{front: front, admin: admin, stop: stop, http: &http.Client{
+	t := &Traffic{fronts: fronts, stop: stop, http: &http.Client{
 		Timeout: 2 * time.Minute, Transport: &http.Transport{MaxIdleConnsPerHost: 64, IdleConnTimeout: 30 * time.Second},
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}}
@@ -112,7 +121,11 @@ func (t *Traffic) End() {
 func (t *Traffic) Stop(ctx context.Context) (Sum, error) {
 	t.End()
 	there := map[string]bool{}
-	users, err := t.admin.All(ctx, keycloak.Path("realms", Realm, "users"), url.Values{"briefRepresentation": {"true"}}, 100)
+	var users []json.RawMessage
+	err := t.anywhere(func(f Front) (err error) {
+		users, err = f.Admin.All(ctx, keycloak.Path("realms", Realm, "users"), url.Values{"briefRepresentation": {"true"}}, 100)
+		return err
+	})
 	if err != nil {
 		return t.sum, fmt.Errorf("look for what was written: %w", err)
 	}
@@ -140,6 +153,25 @@ func (t *Traffic) Sum() Sum {
 	s := t.sum
 	s.Writes, s.Fails = len(t.kept), slices.Clone(t.fails)
 	return s
+}
+
+// anywhere does something at the front that is asked, and where nobody listens there at the next one.
+func (t *Traffic) anywhere(do func(Front) error) (err error) {
+	for range t.fronts {
+		t.mu.Lock()
+		at := t.at
+		t.mu.Unlock()
+		if err = do(t.fronts[at]); !errors.Is(err, syscall.ECONNREFUSED) {
+			return err
+		}
+		t.mu.Lock()
+		t.sum.Refused++
+		if t.at == at {
+			t.at = (at + 1) % len(t.fronts)
+		}
+		t.mu.Unlock()
+	}
+	return err
 }
 
 func (t *Traffic) note(change func(*Sum)) {
@@ -198,7 +230,7 @@ func (s *session) next(ctx context.Context) {
 
 // ask makes one request that should be answered so.
 func (t *Traffic) ask(ctx context.Context, what, method, path string, form url.Values, token string, into any, want int) error {
-	body, _, err := t.visit(ctx, method, t.front+"/realms/"+Realm+path, form, token, nil, want)
+	body, _, err := t.visit(ctx, method, "/realms/"+Realm+path, form, token, nil, want)
 	if into != nil {
 		_ = json.Unmarshal([]byte(body), into) // what isn't there is missed
 	}
@@ -208,25 +240,28 @@ func (t *Traffic) ask(ctx context.Context, what, method, path string, form url.V
 	return err
 }
 
-func (t *Traffic) visit(ctx context.Context, method, at string, form url.Values, token string, cookies map[string]string, want int) (body, location string, err error) {
-	r, err := http.NewRequestWithContext(ctx, method, at, strings.NewReader(form.Encode()))
-	if err != nil {
-		return "", "", err
-	}
-	if form != nil {
-		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
-	}
-	if token != "" {
-		r.Header.Set("Authorization", "Bearer "+token)
-	}
-	for name, value := range cookies {
-		r.AddCookie(&http.Cookie{Name: name, Value: value})
-	}
+// visit makes one request, at a path of whichever front is asked.
+func (t *Traffic) visit(ctx context.Context, method, path string, form url.Values, token string, cookies map[string]string, want int) (body, location string, err error) {
 	began := time.Now()
-	answer, err := t.http.Do(r)
-	if err == nil {
-		var text []byte
-		text, err = io.ReadAll(answer.Body)
+	err = t.anywhere(func(f Front) error {
+		r, err := http.NewRequestWithContext(ctx, method, f.URL+path, strings.NewReader(form.Encode()))
+		if err != nil {
+			return err
+		}
+		if form != nil {
+			r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+		}
+		if token != "" {
+			r.Header.Set("Authorization", "Bearer "+token)
+		}
+		for name, value := range cookies {
+			r.AddCookie(&http.Cookie{Name: name, Value: value})
+		}
+		answer, err := t.http.Do(r)
+		if err != nil {
+			return err
+		}
+		text, err := io.ReadAll(answer.Body)
 		answer.Body.Close()
 		body, location = string(text), answer.Header.Get("Location")
 		if cookies != nil {
@@ -237,7 +272,8 @@ func (t *Traffic) visit(ctx context.Context, method, at string, form url.Values,
 		if err == nil && answer.StatusCode != want {
 			err = fmt.Errorf("answers %d, not %d: %.200s", answer.StatusCode, want, body)
 		}
-	}
+		return err
+	})
 	took := time.Since(began)
 	t.note(func(sum *Sum) {
 		sum.Requests++
@@ -259,7 +295,7 @@ func (t *Traffic) form(ctx context.Context) {
 
 func (t *Traffic) fill(ctx context.Context) error {
 	cookies := map[string]string{}
-	realm := t.front + "/realms/" + Realm + "/protocol/openid-connect"
+	const realm = "/realms/" + Realm + "/protocol/openid-connect"
 	page, _, err := t.visit(ctx, http.MethodGet, realm+"/auth?"+url.Values{"client_id": {client}, "redirect_uri": {redirect}, "response_type": {"code"}, "scope": {"openid"}}.Encode(), nil, "", cookies, http.StatusOK)
 	if err != nil {
 		return fmt.Errorf("ask for the form: %w", err)
@@ -269,7 +305,11 @@ func (t *Traffic) fill(ctx context.Context) error {
 		return errors.New("the page holds no form")
 	}
 	time.Sleep(300 * time.Millisecond) // who types
-	_, to, err := t.visit(ctx, http.MethodPost, html.UnescapeString(found[1]), url.Values{"username": {user}, "password": {password}}, "", cookies, http.StatusFound)
+	action, err := url.Parse(html.UnescapeString(found[1]))
+	if err != nil {
+		return fmt.Errorf("read the form: %w", err)
+	}
+	_, to, err := t.visit(ctx, http.MethodPost, action.RequestURI(), url.Values{"username": {user}, "password": {password}}, "", cookies, http.StatusFound)
 	if err != nil {
 		return fmt.Errorf("send the form: %w", err)
 	}
@@ -290,7 +330,10 @@ func (t *Traffic) write(ctx context.Context) {
 	name := fmt.Sprintf("user-%d-%d", len(t.kept), time.Now().UnixNano())
 	t.mu.Unlock()
 	began := time.Now()
-	_, err := t.admin.Post(ctx, keycloak.Path("realms", Realm, "users"), nil, map[string]any{"username": name, "enabled": true}, nil)
+	err := t.anywhere(func(f Front) error {
+		_, err := f.Admin.Post(ctx, keycloak.Path("realms", Realm, "users"), nil, map[string]any{"username": name, "enabled": true}, nil)
+		return err
+	})
 	took := time.Since(began)
 	t.mu.Lock()
 	t.sum.Requests++
