@@ -15,7 +15,6 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
-	"github.com/cloakwork/cloakwork/drift"
 	"github.com/cloakwork/cloakwork/reconcile/keycloak"
 	"github.com/cloakwork/cloakwork/reconcile/platform"
 	"github.com/cloakwork/cloakwork/reconcile/platform/local"
@@ -254,5 +253,3 @@ func TestTwoRegionsTakeOverFromEachOther(t *testing.T) {
 		t.Errorf("something is lost: %s", sum)
 	}
 }
-
-var _ = drift.InSync
