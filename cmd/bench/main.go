@@ -36,7 +36,7 @@ func main() {
 
 func run(ctx context.Context, names []string, runs int, version string, withPostgres bool, binary string) error {
 	table := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(table, "size\twhat\treads\twrites\twall\tfloor\tratio\tCPU\tmemory\t")
+	fmt.Fprintln(table, "size\twhat\treads\twrites\twall\tfloor\tratio\tslowest\tCPU\tmemory\t")
 	for _, name := range names {
 		size, err := sizeOf(name)
 		if err != nil {
@@ -44,8 +44,8 @@ func run(ctx context.Context, names []string, runs int, version string, withPost
 		}
 		rows, err := measureSize(ctx, size, runs, version, withPostgres, binary)
 		for _, r := range rows {
-			fmt.Fprintf(table, "%s\t%s\t%d\t%d\t%s\t%s\t%s\t%s\t%d MB\t\n", size.name, r.what, r.reads, r.writes,
-				seconds(r.wall), seconds(r.floor), r.ratio(), seconds(r.cpu), r.memory>>20)
+			fmt.Fprintf(table, "%s\t%s\t%d\t%d\t%s\t%s\t%s\t%s\t%s\t%d MB\t\n", size.name, r.what, r.reads, r.writes,
+				seconds(r.wall), seconds(r.floor), r.ratio(), seconds(r.slowest), seconds(r.cpu), r.memory>>20)
 		}
 		table.Flush()
 		if err != nil {
@@ -86,6 +86,7 @@ type row struct {
 	what          string
 	reads, writes int
 	wall, floor   time.Duration // floor is 0 where there is none
+	slowest       time.Duration // request, of the run whose requests were counted
 	cpu           time.Duration // ours, user and system
 	memory        int64         // bytes resident at most
 }

@@ -23,6 +23,7 @@ type exchange struct {
 	status       int
 	answer       []byte
 	location     string
+	took         time.Duration
 }
 
 func (e exchange) write() bool {
@@ -77,7 +78,11 @@ func record(target string) (*recorder, error) {
 			r.exchanges = append(r.exchanges, e)
 			r.mu.Unlock()
 		}
+		began := time.Now()
 		forward.ServeHTTP(w, request)
+		if e, ok := request.Context().Value(exchangeKey{}).(*exchange); ok {
+			e.took = time.Since(began)
+		}
 	})}
 	go r.server.Serve(listener)
 	return r, nil

@@ -175,8 +175,9 @@ func (c *Client) Get(ctx context.Context, path string, query url.Values, out any
 }
 
 // Export reads a realm by partial-export, the one POST that changes nothing: it is repeated, given up and counted like
-// a read. Keycloak masks secrets in it; keycloak needs manage-realm for it.
-func (c *Client) Export(ctx context.Context, realm string, clients, groupsAndRoles bool, out any) error {
+// a read. Keycloak masks secrets in it; keycloak needs manage-realm for it. Where the reply takes longer than within, the
+// error is ErrSlow.
+func (c *Client) Export(ctx context.Context, realm string, clients, groupsAndRoles bool, within time.Duration, out any) error {
 	got, err := c.do(ctx, request{
 		method: http.MethodPost,
 		path:   Path("realms", realm, "partial-export"),
@@ -184,7 +185,8 @@ func (c *Client) Export(ctx context.Context, realm string, clients, groupsAndRol
 			"exportClients":        {fmt.Sprint(clients)},
 			"exportGroupsAndRoles": {fmt.Sprint(groupsAndRoles)},
 		},
-		read: true,
+		read:   true,
+		within: within,
 	})
 	if err != nil {
 		return err

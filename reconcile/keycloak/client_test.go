@@ -143,7 +143,7 @@ func TestExportReadsARealm(t *testing.T) {
 	r := realm(t, nil)
 	c := connect(t)
 	var got struct{ Clients, Groups []object }
-	noError(t, c.Export(t.Context(), r, true, true, &got))
+	noError(t, c.Export(t.Context(), r, true, true, time.Minute, &got))
 	if len(got.Clients) == 0 || got.Groups == nil {
 		t.Errorf("clients %v, groups %v", got.Clients, got.Groups)
 	}

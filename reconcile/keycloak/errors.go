@@ -33,6 +33,9 @@ func (e *Error) Error() string {
 	return s
 }
 
+// ErrSlow is that of a read which was given less time than others, and would have taken longer.
+var ErrSlow = errors.New("the reply takes too long")
+
 // Unreachable says that no whole reply came: the server is down, the connection broke, or it took too long. What Err
 // wraps is the network's own error.
 type Unreachable struct {

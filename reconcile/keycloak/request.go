@@ -31,8 +31,9 @@ type request struct {
 	method string
 	path   string // below /admin
 	query  url.Values
-	body   []byte // JSON; nil sends none
-	read   bool   // changes nothing
+	body   []byte        // JSON; nil sends none
+	read   bool          // changes nothing
+	within time.Duration // if the reply takes longer, the error is ErrSlow; 0 is the client's Timeout, and Unreachable
 }
 
 // idempotent tells whether doing it twice is as good as once.
@@ -275,7 +276,7 @@ func (c *Client) attempt(ctx context.Context, r request) (got reply, err error) 
 // lifetime is the context of one attempt. A read ends with ctx; a write that has begun outlives it for the grace.
 func (c *Client) lifetime(ctx context.Context, r request) (context.Context, context.CancelFunc) {
 	if r.read {
-		return context.WithTimeout(ctx, c.timeout)
+		return context.WithTimeout(ctx, min(orDefault(r.within, c.timeout), c.timeout))
 	}
 	sending, cancel := context.WithTimeout(context.WithoutCancel(ctx), c.timeout)
 	stop := context.AfterFunc(ctx, func() {
@@ -294,6 +295,8 @@ func (c *Client) noReply(ctx, sending context.Context, r request, connected bool
 		return fmt.Errorf("%s /admin%s: %w", r.method, r.path, ctx.Err())
 	}
 	switch cause := bare(err); {
+	case r.within > 0 && sending.Err() != nil:
+		return fmt.Errorf("%s /admin%s: %w", r.method, r.path, ErrSlow)
 	case ctx.Err() != nil:
 		err = fmt.Errorf("%w, and given up after %s: %w", ctx.Err(), grace, cause)
 	case sending.Err() != nil:

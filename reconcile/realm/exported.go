@@ -2,7 +2,9 @@ package realm
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"time"
 
 	"github.com/cloakwork/cloakwork/reconcile/keycloak"
 	"github.com/cloakwork/cloakwork/schema"
@@ -11,7 +13,8 @@ import (
 // A partial export shows in one request what elsewhere takes one an object: the roles of clients, what roles are composed
 // of, scope mappings, the mappers of identity providers. It needs manage-realm, and so nothing depends on it: an account
 // without that reads object by object. All else is read by pages, and first: on a just-started server an export that
-// comes before them takes minutes where it takes a second after them (26.7.3, a thousand clients).
+// comes before them takes minutes where it takes a second after them (26.7.3, a thousand clients). One that takes long all
+// the same is given up: what it would have shown costs a request an object, of which each is short.
 
 // exportable are the kinds that an export holds.
 var exportable = []string{"roles", "composites", "scopeMappings", "identityProviderMappers"}
@@ -52,13 +55,18 @@ func (o *observation) worthExporting(n needed) bool {
 	return replaces >= 4
 }
 
+// exportTime is how long an export may take.
+const exportTime = 10 * time.Second
+
 // export reads what is needed of the exportable kinds, of which nothing is needed any longer then. It is false where the
-// account may not.
+// account may not, or the export takes too long.
 func (o *observation) export(ctx context.Context, n needed) (bool, error) {
 	var e export
-	if err := o.Client.Export(ctx, o.Name, true, true, &e); keycloak.IsForbidden(err) {
+	switch err := o.Client.Export(ctx, o.Name, true, true, exportTime, &e); {
+	case err == nil:
+	case keycloak.IsForbidden(err), errors.Is(err, keycloak.ErrSlow):
 		return false, nil
-	} else if err != nil {
+	default:
 		return false, fmt.Errorf("export the realm: %w", err)
 	}
 	o.exportedRoles(e, n)

@@ -102,7 +102,7 @@ func (r *Realm) Observe(ctx context.Context, want *schema.Realm, source string) 
 		for _, kind := range exportable {
 			delete(needed, kind)
 		}
-	} else if exports { // the account may not
+	} else if exports { // in vain
 		if err := together(ctx, needed.reads("roles", o.clientRoles)...); err != nil {
 			return Live{}, err
 		}

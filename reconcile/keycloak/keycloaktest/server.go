@@ -28,6 +28,7 @@ type Server struct {
 
 	dir     string                // removed by Stop
 	process *distribution.Scratch // nil where another process started the server
+	launch  func(context.Context) (*distribution.Scratch, error)
 }
 
 // Options of Start; the zero value is good.
@@ -95,12 +96,14 @@ func start(ctx context.Context, o Options) (*Server, error) {
 		return nil, err
 	}
 	argv, env := build.Command(home, spec, node)
-	cmd := exec.Command(argv[0], argv[1:]...)
-	cmd.Env, cmd.Dir = env, home
-	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
-	defer cancel()
-	s.process, err = distribution.StartScratch(ctx, cmd, s.Log, fmt.Sprintf("http://127.0.0.1:%d/health/ready", management), []string{s.Password})
-	if err != nil {
+	s.launch = func(ctx context.Context) (*distribution.Scratch, error) {
+		cmd := exec.Command(argv[0], argv[1:]...)
+		cmd.Env, cmd.Dir = env, home
+		ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
+		defer cancel()
+		return distribution.StartScratch(ctx, cmd, s.Log, fmt.Sprintf("http://127.0.0.1:%d/health/ready", management), []string{s.Password})
+	}
+	if s.process, err = s.launch(ctx); err != nil {
 		return nil, errors.Join(err, os.RemoveAll(o.Dir))
 	}
 	return s, nil
@@ -108,6 +111,21 @@ func start(ctx context.Context, o Options) (*Server, error) {
 
 // java has the JVM start fast rather than run fast.
 const java = "-Xms64m -Xmx768m -XX:+UseSerialGC -XX:TieredStopAtLevel=1 -XX:MaxMetaspaceSize=256m -Dfile.encoding=UTF-8 -Djava.security.egd=file:/dev/urandom"
+
+// Restart ends the server and starts it again, with all that it holds and nothing in its caches.
+func (s *Server) Restart(ctx context.Context) error {
+	if s.process == nil {
+		return errors.New("restart a Keycloak for tests: another process started it")
+	}
+	if err := s.process.Stop(); err != nil {
+		return err
+	}
+	var err error
+	if s.process, err = s.launch(ctx); err != nil {
+		return fmt.Errorf("start a Keycloak for tests again: %w", err)
+	}
+	return nil
+}
 
 // Stop ends the server, waits for that and removes its folder. A server that another process started is left alone.
 func (s *Server) Stop() error {
