@@ -25,6 +25,9 @@ type Deploy struct {
 	Commit   string             // "" for what stands in no commit
 	Report   func(drift.Report) // told of the end; may be nil
 	Log      *slog.Logger
+
+	By      string // who decides, as the Record has it; "" is the controller
+	Regions bool   // looks after the regions alone: settings, and what nodes run, are left as they are
 }
 
 // Deployed is what a pass over a deployment came to.
@@ -62,6 +65,9 @@ func (p Deploy) Run(ctx context.Context) (done Deployed, err error) {
 		return done, fmt.Errorf("look at deployment %s: %w", p.Want.Name, err)
 	}
 	done.see(*p.Want, seen)
+	if p.Regions {
+		return done, p.carry(ctx, &done, seen, rollout.Failover(*p.Want, seen, time.Now()))
+	}
 	done.Changes, done.Objects, err = p.settings(ctx, seen)
 	if p.Mode != Apply {
 		p.plan(&done, seen)
@@ -142,10 +148,18 @@ func (d *Deployed) besides(mode Mode) {
 
 // move decides what happens next to the regions and nodes, and begins it.
 func (p Deploy) move(ctx context.Context, done *Deployed, seen platform.Seen) error {
-	d := rollout.Next(*p.Want, seen, time.Now())
-	done.Verdict, done.Says, done.Hint, done.Log, done.Until = d.Verdict, d.Says, d.Hint, d.Log, d.Until
+	err := p.carry(ctx, done, seen, rollout.Next(*p.Want, seen, time.Now()))
 	done.Steps = rollout.Foresee(*p.Want, seen, time.Now())
 	done.besides(p.Mode)
+	return err
+}
+
+// carry saves what was decided, and begins it.
+func (p Deploy) carry(ctx context.Context, done *Deployed, seen platform.Seen, d rollout.Decision) error {
+	done.Verdict, done.Says, done.Hint, done.Log, done.Until = d.Verdict, d.Says, d.Hint, d.Log, d.Until
+	if d.Record.Decided != seen.Record.Decided {
+		d.Record.Decided.By = cmp.Or(p.By, "the controller")
+	}
 	err := p.begin(ctx, seen.Record, d)
 	if errors.Is(err, platform.ErrMoved) || errors.Is(err, platform.ErrOldEpoch) {
 		done.Verdict, done.Says = drift.Progressing, drift.Sentence(p.Want.Name+": another controller has been faster, looks again")

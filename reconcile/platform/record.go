@@ -25,12 +25,13 @@ type Record struct {
 	Override  string    `json:"override,omitempty"` // the region that a person or a failover made the active one, against what is declared
 	Declared  string    `json:"declared,omitempty"` // the active region that was declared when Override was set
 
-	Toward string    `json:"toward,omitempty"` // the region that is about to become the active one, or to be it again
-	Moved  int64     `json:"moved,omitempty"`  // the epoch of the last step of a region
-	Since  time.Time `json:"since,omitzero"`   // when Active became the active one, UTC
-	Synced string    `json:"synced,omitempty"` // the standby that has all that was acknowledged, and will have as long as its name stands here
-	Apart  time.Time `json:"apart,omitzero"`   // since when no standby streams, though the primary answers, UTC
-	GaveUp GaveUp    `json:"gaveUp"`           // the last switchover, where it was given up
+	Toward  string    `json:"toward,omitempty"` // the region that is about to become the active one, or to be it again
+	Moved   int64     `json:"moved,omitempty"`  // the epoch of the last step of a region
+	Since   time.Time `json:"since,omitzero"`   // when Active became the active one, UTC
+	Synced  string    `json:"synced,omitempty"` // the standby that has all that was acknowledged, and will have as long as its name stands here
+	Apart   time.Time `json:"apart,omitzero"`   // since when no standby streams, though the primary answers, UTC
+	GaveUp  GaveUp    `json:"gaveUp"`           // the last switchover, where it was given up
+	Decided Decided   `json:"decided"`          // who set out for Toward, or last for Active
 
 	To    Release    `json:"to"`              // what the nodes are brought to
 	Good  Release    `json:"good"`            // what all of them last ran and were admitted with
@@ -69,6 +70,13 @@ const (
 type GaveUp struct {
 	At  time.Time `json:"at,omitzero"` // UTC
 	Why string    `json:"why,omitempty"`
+}
+
+// Decided is who decided that another region be the active one.
+type Decided struct {
+	By  string    `json:"by,omitempty"` // the controller, or the watcher of a region
+	Why string    `json:"why,omitempty"`
+	At  time.Time `json:"at,omitzero"` // UTC
 }
 
 // Fault is why a move stopped.

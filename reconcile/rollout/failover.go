@@ -158,11 +158,12 @@ func (f *failover) oneWriter() (Decision, bool) {
 		return Decision{}, false
 	case len(others) == 1 && f.region(others[0]).Lost.IsZero():
 		f.activate(others[0])
+		f.decided("by somebody's hand")
 		return f.going("%s is the primary, by somebody's hand", others[0]), true
 	case len(others) == 0 && active.Role == platform.Fenced:
-		return f.toward(active.Name), true
+		return f.toward(active.Name, "no region is the primary"), true
 	case len(others) == 0 && f.goal() != active.Name && f.unfit(f.goal()) == "":
-		return f.toward(f.goal()), true
+		return f.toward(f.goal(), f.wisher()), true
 	}
 	d := f.say(drift.Blocked, "no region is the primary for sure: %s", f.roles())
 	d.Hint = "look at the databases; `cloakwork failover " + f.want.Name + " --to REGION` makes one the primary, where it has all"
@@ -181,7 +182,7 @@ func (f *failover) lost() (Decision, bool) {
 		return Decision{}, false
 	}
 	if goal := f.goal(); goal != active.Name && f.unfit(goal) == "" {
-		return f.toward(goal), true // somebody wants it anyway
+		return f.toward(goal, f.wisher()), true // somebody wants it anyway
 	}
 	to, why := "", ""
 	for _, r := range f.want.Regions {
@@ -208,7 +209,7 @@ func (f *failover) lost() (Decision, bool) {
 		d.Until = due
 		return d, true
 	}
-	return f.toward(to), true
+	return f.toward(to, silent(active)), true
 }
 
 // wish moves to the region that is declared to be active, or that a person wants. What it has to wait for goes on meanwhile.
@@ -239,7 +240,7 @@ func (f *failover) wish() (Decision, bool) {
 	if open, next := window(f.want.Update.Windows, f.now); !open && r.Override == "" {
 		return hold(drift.Pending, next, ", waits for its window %s", when(next))
 	}
-	return f.toward(goal), true
+	return f.toward(goal, f.wisher()), true
 }
 
 // goal is the region that shall be active.
@@ -248,6 +249,14 @@ func (f *failover) goal() string {
 		return f.record.Override
 	}
 	return f.want.Active
+}
+
+// wisher is who wants the goal to be the active region.
+func (f *failover) wisher() string {
+	if f.record.Override != "" {
+		return "cloakwork failover --to " + f.record.Override
+	}
+	return "active: " + f.want.Active
 }
 
 // unfit is why a region can't be promoted without a loss; "" where it can.

@@ -67,9 +67,15 @@ func (f *failover) travel() Decision {
 }
 
 // toward sets out for a region.
-func (f *failover) toward(name string) Decision {
+func (f *failover) toward(name, why string) Decision {
 	f.record.Toward, f.record.Step = name, drift.Step{}
+	f.decided(why)
 	return f.travel()
+}
+
+// decided writes down why another region is to be the active one; by whom, the caller of Failover knows.
+func (f *failover) decided(why string) {
+	f.record.Decided = platform.Decided{Why: why, At: f.now}
 }
 
 // because is why a region is promoted.
