@@ -101,7 +101,10 @@ func (p Deploy) settings(ctx context.Context, seen platform.Seen) ([]drift.Chang
 			todo = append(todo, c)
 		}
 	}
-	if p.Mode != Apply || len(todo) == 0 || suspends(p.Want.Suspend) {
+	if suspends(p.Want.Suspend) {
+		todo = slices.DeleteFunc(todo, func(c drift.Change) bool { return c.Address.Kind() != platform.Watchers })
+	}
+	if p.Mode != Apply || len(todo) == 0 {
 		return changes, len(want), nil
 	}
 	limits := schema.Limits{Deletes: schema.Limit{Count: 10}, Changes: schema.Limit{Count: 30, Percent: true}, Origin: p.Want.Origin}
@@ -110,7 +113,7 @@ func (p Deploy) settings(ctx context.Context, seen platform.Seen) ([]drift.Chang
 	}
 	err = p.Driver.Apply(ctx, *p.Want, todo, seen.Record.Epoch)
 	for i, c := range changes {
-		if c.Says != "reported only" {
+		if slices.ContainsFunc(todo, func(t drift.Change) bool { return t.Address == c.Address }) {
 			changes[i].Outcome = drift.Done
 			if err != nil {
 				changes[i].Outcome, changes[i].Says = drift.Failed, drift.Escape(err.Error())

@@ -90,6 +90,9 @@ func (w *watching) round(ctx context.Context) {
 		w.due = earlier(w.due, done.Until)
 	}
 	w.failures = 0
+	if done.Verdict == drift.InSync {
+		done.Says = "" // it would be about the nodes
+	}
 	w.say(slog.LevelInfo, string(done.Verdict), done.Says)
 }
 

@@ -40,6 +40,10 @@ type Driver interface {
 	Save(ctx context.Context, d schema.Deployment, old, new Record) error
 }
 
+// Watchers is the kind of the objects, among those of Desired, by which watchers know what is declared. They are applied also
+// where a deployment is suspended, since that is what watchers have to know then.
+const Watchers = "watchers"
+
 // Why a call is refused. The caller looks again and decides anew.
 var (
 	ErrOldEpoch = errors.New("a newer epoch is in force")

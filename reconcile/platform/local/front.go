@@ -19,6 +19,7 @@ import (
 	"strings"
 
 	"github.com/cloakwork/cloakwork/drift"
+	"github.com/cloakwork/cloakwork/reconcile/platform"
 	"github.com/cloakwork/cloakwork/reconcile/platform/local/dataplane"
 	"github.com/cloakwork/cloakwork/schema"
 )
@@ -140,7 +141,7 @@ func (d *Driver) Desired(want schema.Deployment) (schema.State, schema.Facts, er
 		state[a] = schema.Object{Address: a, Fields: fields, Origin: want.Origin}
 	}
 	d.desireDatabases(want, state)
-	return state, facts, nil
+	return state, facts, desireWatchers(want, state)
 }
 
 // digest is the start of a file's SHA-256 sum.
@@ -212,6 +213,8 @@ func (s site) config(region string) (c dataplane.Config, ok bool, err error) {
 func (s site) apply(ctx context.Context, want schema.Deployment, c drift.Change, epoch int64) error {
 	key := c.Address.Name()
 	switch {
+	case c.Address.Kind() == platform.Watchers:
+		return s.applyWatcher(ctx, want, c, epoch)
 	case c.Address.Kind() != "fronts":
 		return s.applyDatabase(ctx, want, c)
 	case c.Op == drift.Delete:

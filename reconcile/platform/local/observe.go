@@ -65,6 +65,9 @@ func (s site) seeRegions(ctx context.Context, want schema.Deployment, seen *plat
 		if seen.Have == nil {
 			seen.Have = schema.State{}
 		}
+		if err := s.haveWatcher(r, seen.Have); err != nil {
+			return nil, err
+		}
 		if left(want, seen.Record, seen.Regions[i]) {
 			for _, a := range []schema.Address{frontAddress(r.name), postgres.Object(r.name, nil).Address} {
 				if o, applied := seen.Base[a]; applied {
