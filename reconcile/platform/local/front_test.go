@@ -31,7 +31,7 @@ func TestAFrontIsWhatIsDeclared(t *testing.T) {
 		if (err != nil) != c.fails || !c.fails && (f.HTTP != c.http || f.HTTPS != c.https || !slices.Equal(f.Trusted, c.trusted)) {
 			t.Errorf("%s: %+v %v", name, f, err)
 		}
-		if fields, err := f.fields(); err != nil || len(fields) != 9 {
+		if fields, err := f.fields(); err != nil || len(fields) != 11 {
 			t.Errorf("%s: %v %v: what isn't there isn't compared", name, fields, err)
 		}
 	}
