@@ -62,7 +62,7 @@ demo: deps ## see a realm follow its repository, on a Keycloak of its own (FORGE
 	@echo 'building the demo; the first time this takes a minute or two'
 	@CGO_ENABLED=0 go build -trimpath -o bin/demo ./cmd/demo && exec bin/demo
 
-demo-ha: deps ## see servers follow their repository while people use them: three nodes, a roll, a bad extension, a killed node (KEEP=1 keeps their logs)
+demo-ha: deps ## see servers follow their repository while people use them: three nodes, a roll, a bad extension, a killed node; two regions, a move, a killed region (KEEP=1 keeps their logs, ONLY=ha or ONLY=regions tells one story)
 	@go run ./cmd/demo-ha
 
 bench: deps build ## measure requests and times against floors of the same run (SIZES=small,medium,large RUNS=5 KEYCLOAK=26.7.3)

@@ -1,6 +1,7 @@
 // Demo-ha shows servers that follow their git repository, while people use them: three nodes come up, a change rolls
-// through them, a bad extension is refused, a node is killed. It runs the real program on what stands in examples/ha, counts
-// what the people notice, and fails where that is anything. It is run from the repository's root: make demo-ha
+// through them, a bad extension is refused, a node is killed; then two regions come up, the active one moves, is killed, and comes
+// back. It runs the real program on what stands in examples/ha and examples/regions, counts what the people notice, and fails
+// where that is more than it may be. It is run from the repository's root: make demo-ha
 package main
 
 import (
@@ -16,6 +17,7 @@ import (
 
 	"github.com/cloakwork/cloakwork/reconcile/platform"
 	"github.com/cloakwork/cloakwork/reconcile/platform/local/traffic"
+	"github.com/cloakwork/cloakwork/schema"
 )
 
 func main() {
@@ -28,71 +30,102 @@ func main() {
 	}
 }
 
-func demo(ctx context.Context) (err error) {
-	w, err := newWorld(ctx)
-	if err != nil {
-		return err
+func demo(ctx context.Context) error {
+	one := schema.Deployment{Name: "eu", Platform: "local", Active: "eu", Regions: []schema.Region{{Name: "eu"}}}
+	two := schema.Deployment{Name: "eu", Platform: "local", Active: "paris", Regions: []schema.Region{{Name: "paris", Address: "127.0.1.1"}, {Name: "milan", Address: "127.0.2.1"}}}
+	var rows []row
+	for _, story := range []struct {
+		example string
+		is      schema.Deployment
+		tell    func(*world, context.Context) ([]row, error)
+	}{{"ha", one, (*world).servers}, {"regions", two, (*world).regions}} {
+		if only := os.Getenv("ONLY"); only != "" && only != story.example {
+			continue
+		}
+		w, err := newWorld(ctx, story.example, story.is)
+		if err != nil {
+			return err
+		}
+		told, err := story.tell(w, ctx)
+		if err != nil {
+			err = fmt.Errorf("%w\nthe end of the controller's log:\n%s", err, w.lastLines())
+		}
+		if err := errors.Join(err, w.destroy()); err != nil {
+			return err
+		}
+		rows = append(rows, told...)
 	}
-	defer func() { err = errors.Join(err, w.destroy()) }()
-	if err := w.tell(ctx); err != nil {
-		return fmt.Errorf("%w\nthe end of the controller's log:\n%s", err, w.lastLines())
-	}
-	return nil
+	return table(rows)
 }
 
 // row is one thing that happened, and what came of it.
 type row struct {
-	what string
-	took time.Duration
-	sum  traffic.Sum
-	end  string
+	what  string
+	took  time.Duration
+	sum   traffic.Sum
+	end   string
+	kills bool // something is killed, with what it was answering
 }
 
-// tell lets it happen.
-func (w *world) tell(ctx context.Context) error {
-	if err := w.commit(ctx, "three nodes", nil); err != nil {
-		return err
+// act is one thing that shall happen.
+type act struct {
+	what  string
+	do    func(context.Context) (string, error)
+	kills bool
+}
+
+// servers has three nodes come up, be changed, and be killed.
+func (w *world) servers(ctx context.Context) ([]row, error) {
+	return w.tell(ctx, "three nodes", 3,
+		act{"a changed variable rolls through them", w.roll, false},
+		act{"a bad extension", w.refuse, false},
+		act{"a node is killed (-9), with no controller", w.kill, true})
+}
+
+// tell brings so many nodes up, and lets it happen while people use them.
+func (w *world) tell(ctx context.Context, what string, nodes int, acts ...act) ([]row, error) {
+	if err := w.commit(ctx, what, nil); err != nil {
+		return nil, err
 	}
 	if err := w.start(); err != nil {
-		return err
+		return nil, err
 	}
-	w.say("a commit declares three nodes; the controller brings them up")
+	w.say("a commit declares " + what + "; the controller brings them up")
 	began := time.Now()
-	if err := w.await(ctx, "three nodes", func(s platform.Seen) bool { return serving(s) == 3 && s.Record.Lifecycle == platform.Running }); err != nil {
-		return err
+	if err := w.await(ctx, what, func(s platform.Seen) bool {
+		return serving(s) == nodes && s.Record.Lifecycle == platform.Running && (len(w.is.Regions) < 2 || s.Record.Synced != "")
+	}); err != nil {
+		return nil, err
 	}
-	rows := []row{{"three nodes come up", time.Since(began), traffic.Sum{}, "3 of 3 serve"}}
-	admin, err := w.admin(ctx)
-	if err != nil {
-		return err
+	rows := []row{{what: what + " come up", took: time.Since(began), end: fmt.Sprintf("%d of %d serve", nodes, nodes)}}
+	var fronts []traffic.Front
+	for _, r := range w.is.Regions {
+		admin, err := w.admin(ctx, w.front(r))
+		if err != nil {
+			return nil, err
+		}
+		defer admin.Close()
+		fronts = append(fronts, traffic.Front{URL: w.front(r), Admin: admin})
 	}
-	defer admin.Close()
-	if err := w.realm(ctx, admin); err != nil {
-		return err
+	if err := w.realm(ctx, fronts[0].Admin); err != nil {
+		return nil, err
 	}
-	if err := traffic.Make(ctx, admin); err != nil {
-		return err
+	if err := traffic.Make(ctx, fronts[0].Admin); err != nil {
+		return nil, err
 	}
-	for _, act := range []struct {
-		what string
-		do   func(context.Context) (string, error)
-	}{
-		{"a changed variable rolls through them", w.roll},
-		{"a bad extension", w.refuse},
-		{"a node is killed (-9), with no controller", w.kill},
-	} {
-		w.say(act.what)
-		people := traffic.Start([]traffic.Front{{URL: w.front(), Admin: admin}}, 6, 250*time.Millisecond)
+	for _, a := range acts {
+		w.say(a.what)
+		people := traffic.Start(fronts, 6, 250*time.Millisecond)
 		began := time.Now()
-		end, err := act.do(ctx)
+		end, err := a.do(ctx)
 		took := time.Since(began)
 		sum, counted := people.Stop(ctx)
 		if err := errors.Join(err, counted); err != nil {
-			return fmt.Errorf("%s: %w", act.what, err)
+			return nil, fmt.Errorf("%s: %w", a.what, err)
 		}
-		rows = append(rows, row{act.what, took, sum, end})
+		rows = append(rows, row{a.what, took, sum, end, a.kills})
 	}
-	return w.table(rows)
+	return rows, nil
 }
 
 // roll changes what all nodes run, and counts how many serve meanwhile.
@@ -177,16 +210,17 @@ func serving(s platform.Seen) (n int) {
 	return n
 }
 
-// table shows what came of it all. A node that is killed may take with it what it was answering; nothing else may be noticed.
-func (w *world) table(rows []row) error {
+// table shows what came of it all. What is killed may take with it what it was answering, and hold people up until another serves;
+// nothing else may be noticed, and nothing that was acknowledged be lost. Refused are requests that one front turned away and the
+// other one took.
+func table(rows []row) error {
 	out := tabwriter.NewWriter(os.Stdout, 0, 4, 2, ' ', 0)
-	fmt.Fprintln(out, "\n\tseconds\trequests\tfailed\tform logins\tthrown out\tsessions\tlost\twrites\tgone\t")
+	fmt.Fprintln(out, "\n\tseconds\trequests\tfailed\trefused\tform logins\tthrown out\tsessions\tlost\twrites\tgone\t")
 	var bad []string
-	for i, r := range rows {
+	for _, r := range rows {
 		s := r.sum
-		fmt.Fprintf(out, "%s\t%.0f\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t%s\n", r.what, r.took.Seconds(), s.Requests, s.Failed, s.Forms, s.Thrown, s.Sessions, s.Lost, s.Writes, s.Gone, r.end)
-		killed := i == len(rows)-1
-		if s.Lost > 0 || s.Gone > 0 || !killed && (s.Failed > 0 || s.Thrown > 0) {
+		fmt.Fprintf(out, "%s\t%.0f\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t%s\n", r.what, r.took.Seconds(), s.Requests, s.Failed, s.Refused, s.Forms, s.Thrown, s.Sessions, s.Lost, s.Writes, s.Gone, r.end)
+		if s.Lost > 0 || s.Gone > 0 || !r.kills && (s.Failed > 0 || s.Thrown > 0) {
 			bad = append(bad, fmt.Sprintf("%s: %s: %q", r.what, s, s.Fails))
 		}
 	}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -29,6 +30,7 @@ const patience = 20 * time.Minute
 // world is a folder with the program, a repository, and all that runs.
 type world struct {
 	dir    string
+	is     schema.Deployment // as much of it as a look needs
 	port   int
 	driver *local.Driver // only to look
 	began  time.Time
@@ -39,15 +41,13 @@ type world struct {
 	revision   string // what all nodes ran then
 }
 
-// eu is what a look at the deployment needs.
-var eu = schema.Deployment{Name: "eu", Platform: "local", Active: "eu", Regions: []schema.Region{{Name: "eu"}}}
-
-func newWorld(ctx context.Context) (w *world, err error) {
+// newWorld is one of an example's deployment.
+func newWorld(ctx context.Context, example string, is schema.Deployment) (w *world, err error) {
 	dir, err := os.MkdirTemp("", "demo-ha-")
 	if err != nil {
 		return nil, err
 	}
-	w = &world{dir: dir, began: time.Now()}
+	w = &world{dir: dir, is: is, began: time.Now()}
 	defer func() {
 		if err != nil {
 			os.RemoveAll(dir)
@@ -65,10 +65,10 @@ func newWorld(ctx context.Context) (w *world, err error) {
 	if out, err := build.CombinedOutput(); err != nil {
 		return nil, fmt.Errorf("build cloakwork: %w\n%s", err, out)
 	}
-	if err := os.CopyFS(w.path("repository"), os.DirFS("examples/ha")); err != nil {
+	if err := os.CopyFS(w.path("repository"), os.DirFS("examples/"+example)); err != nil {
 		return nil, fmt.Errorf("run the demo from the repository's root: %w", err)
 	}
-	if err := w.edit(func(s string) string { return strings.Replace(s, "8080", strconv.Itoa(w.port), 1) }); err != nil {
+	if err := w.edit(func(s string) string { return strings.ReplaceAll(s, "8080", strconv.Itoa(w.port)) }); err != nil {
 		return nil, err
 	}
 	if err := w.git(ctx, "init", "-q", "-b", "main"); err != nil {
@@ -86,7 +86,10 @@ func (w *world) say(what string) {
 	fmt.Printf("%4.0f s  %s\n", time.Since(w.began).Seconds(), what)
 }
 
-func (w *world) front() string { return "http://127.0.0.1:" + strconv.Itoa(w.port) }
+// front is where a region serves.
+func (w *world) front(region schema.Region) string {
+	return "http://" + cmp.Or(region.Address, "127.0.0.1") + ":" + strconv.Itoa(w.port)
+}
 
 func freePort() (int, error) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -129,7 +132,7 @@ func (w *world) write(name string, content []byte) (string, error) {
 
 // commit changes the deployment's manifest, where change isn't nil.
 func (w *world) commit(ctx context.Context, says string, change func(string) string) error {
-	if seen, err := w.driver.Observe(ctx, eu); err == nil {
+	if seen, err := w.driver.Observe(ctx, w.is); err == nil {
 		w.epoch, w.revision = seen.Record.Epoch, seen.Record.To.Revision
 	}
 	if change != nil {
@@ -201,7 +204,7 @@ func (w *world) await(ctx context.Context, what string, so func(platform.Seen) b
 	defer tick.Stop()
 	said := ""
 	for {
-		seen, err := w.driver.Observe(ctx, eu)
+		seen, err := w.driver.Observe(ctx, w.is)
 		if err == nil && so(seen) {
 			return nil
 		}
@@ -222,13 +225,13 @@ func (w *world) await(ctx context.Context, what string, so func(platform.Seen) b
 	}
 }
 
-// admin is a client of the front with the deployment's account. What fails isn't tried again.
-func (w *world) admin(ctx context.Context) (*keycloak.Client, error) {
-	config, err := w.driver.Connection(ctx, eu)
+// admin is a client of a front with the deployment's account. What fails isn't tried again.
+func (w *world) admin(ctx context.Context, front string) (*keycloak.Client, error) {
+	config, err := w.driver.Connection(ctx, w.is)
 	if err != nil {
 		return nil, err
 	}
-	config.URL, config.Patience = w.front(), -1
+	config.URL, config.Patience = front, -1
 	return keycloak.New(config)
 }
 
@@ -251,12 +254,12 @@ func (w *world) realm(ctx context.Context, admin *keycloak.Client) error {
 	}
 }
 
-func (w *world) plane() *dataplane.Client {
-	return dataplane.NewClient(w.path("state", "local", "eu", "regions", "eu", "plane"))
+func (w *world) plane(region string) *dataplane.Client {
+	return dataplane.NewClient(w.path("state", "local", w.is.Name, "regions", region, "plane"))
 }
 
 func (w *world) killNode(ctx context.Context, node string) error {
-	seen, err := w.plane().Look(ctx)
+	seen, err := w.plane(w.is.Active).Look(ctx)
 	if err != nil {
 		return err
 	}
@@ -273,13 +276,24 @@ func (w *world) destroy() error {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	errs := []error{w.stop()}
-	if seen, err := w.plane().Look(ctx); err == nil {
-		for _, n := range seen.Nodes {
-			if n.Name != "postgres" {
-				errs = append(errs, w.plane().Stop(ctx, seen.Told.Epoch, n.Name, time.Millisecond))
+	for _, database := range []bool{false, true} { // nodes first
+		for _, r := range w.is.Regions {
+			plane := w.plane(r.Name)
+			seen, err := plane.Look(ctx)
+			if err != nil {
+				continue
+			}
+			for _, n := range seen.Nodes {
+				if n.Name == "postgres" && database {
+					errs = append(errs, plane.Stop(ctx, seen.Told.Epoch, n.Name, 5*time.Second))
+				} else if n.Name != "postgres" && !database {
+					errs = append(errs, plane.Stop(ctx, seen.Told.Epoch, n.Name, time.Millisecond))
+				}
+			}
+			if database {
+				errs = append(errs, plane.End(ctx, seen.Told.Epoch))
 			}
 		}
-		errs = append(errs, w.plane().Stop(ctx, seen.Told.Epoch, "postgres", 5*time.Second), w.plane().End(ctx, seen.Told.Epoch))
 	}
 	errs = append(errs, w.driver.Close())
 	if os.Getenv("KEEP") != "" {
