@@ -146,6 +146,12 @@ func (l *travels) mustNot(before, after platform.Seen) string {
 	for _, r := range before.Regions {
 		lacks = lacks || to.Role == platform.Standby && r.Role == platform.Fenced && !l.torn[r.Name] && !l.lost[r.Name] && r.Epoch > to.Epoch && r.LSN > to.LSN
 	}
+	decided := after.Record.Step
+	for _, r := range before.Regions { // what it alone has is given up for good: the other one may be a primary from now on
+		if decided != before.Record.Step && decided.Verb == drift.Promote && r.Name != decided.Region && r.Role == platform.Fenced && l.lost[r.Name] {
+			l.torn[r.Name] = true
+		}
+	}
 	switch {
 	case begins && step.Verb == drift.Promote && lacks && !l.dirty:
 		return "promotes a region that lacks what the fenced one has written"
