@@ -2,6 +2,7 @@ package local_test
 
 import (
 	"context"
+	"fmt"
 	"net/http"
 	"net/url"
 	"os"
@@ -206,7 +207,7 @@ func firstLogin(ctx context.Context, front traffic.Front) <-chan time.Duration {
 	return done
 }
 
-// takesOver kills the active region and has the other one take over.
+// takesOver kills the active region and has the other one take over: by its watcher, where there is one, and else by our passes.
 func (w *world) takesOver(what string, d *local.Driver, want *schema.Deployment, fronts []traffic.Front) traffic.Sum {
 	w.t.Helper()
 	people := w.begin(fronts...)
@@ -214,7 +215,14 @@ func (w *world) takesOver(what string, d *local.Driver, want *schema.Deployment,
 	to := other(dead)
 	w.killRegion(dead)
 	login := firstLogin(w.t.Context(), fronts[slices.IndexFunc(places, func(r schema.Region) bool { return r.Name == to })])
-	w.drive(d, *want, w.arrived(d, *want, to))
+	if w.watched {
+		w.eventually(to+" takes over", func() bool {
+			seen, err := d.Observe(w.t.Context(), *want)
+			return err == nil && w.arrived(d, *want, to)(rollout.Decision{Record: seen.Record})
+		})
+	} else {
+		w.drive(d, *want, w.arrived(d, *want, to))
+	}
 	w.onlyPrimary(to)
 	first := <-login
 	w.eventually("people write again", func() bool {
@@ -236,7 +244,27 @@ func TestHAARegionIsKilledFiveTimesAndTheOtherTakesOver(t *testing.T) {
 	w := newWorld(t)
 	d, want, fronts := w.inTwoRegions(1)
 	for i := range moves() {
-		w.takesOver("failover "+strconv.Itoa(i+1), d, &want, fronts)
+		if w.watched = i%2 == 1; w.watched {
+			w.settle(d, want)
+		}
+		w.takesOver(fmt.Sprintf("failover %d, watched: %v", i+1, w.watched), d, &want, fronts)
+		if w.watched {
+			w.unwatch()
+		}
+	}
+}
+
+// unwatch ends the watchers.
+func (w *world) unwatch() {
+	w.t.Helper()
+	for _, plane := range w.planes() {
+		seen, err := plane.Look(w.t.Context())
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		if err := plane.Stop(w.t.Context(), seen.Told.Epoch, "watcher", time.Second); err != nil {
+			w.t.Fatal(err)
+		}
 	}
 }
 

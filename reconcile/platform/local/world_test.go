@@ -170,7 +170,9 @@ func (w *world) drive(d *local.Driver, want schema.Deployment, enough func(rollo
 			w.log.Info("says", "verdict", next.Verdict, "says", says)
 		}
 		if next.Record != seen.Record {
-			if err := d.Save(ctx, want, seen.Record, next.Record); err != nil {
+			if err := d.Save(ctx, want, seen.Record, next.Record); errors.Is(err, platform.ErrMoved) {
+				continue // a watcher has been faster
+			} else if err != nil {
 				w.t.Fatal(err)
 			}
 		}
