@@ -54,17 +54,18 @@ type deployed struct {
 // The JSON forms of what a platform shows.
 type (
 	node struct {
-		Name     string `json:"name"`
-		Region   string `json:"region"`
-		Zone     string `json:"zone,omitempty"`
-		Revision string `json:"revision"`
-		Version  string `json:"version"`
-		Stopped  bool   `json:"stopped,omitempty"`
-		Ready    bool   `json:"ready"`
-		In       bool   `json:"in"`
-		Draining bool   `json:"draining,omitempty"`
-		View     int    `json:"view"`
-		Why      string `json:"why,omitempty"`
+		Name     string    `json:"name"`
+		Region   string    `json:"region"`
+		Zone     string    `json:"zone,omitempty"`
+		Revision string    `json:"revision"`
+		Version  string    `json:"version"`
+		Stopped  bool      `json:"stopped,omitempty"`
+		Ready    bool      `json:"ready"`
+		In       bool      `json:"in"`
+		Draining bool      `json:"draining,omitempty"`
+		View     int       `json:"view"`
+		Why      string    `json:"why,omitempty"`
+		Since    time.Time `json:"since,omitzero"`
 	}
 	region struct {
 		Name        string        `json:"name"`

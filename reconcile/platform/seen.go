@@ -52,6 +52,8 @@ type Node struct {
 	Draining           bool   // it gets none any more, and still answers some that it had
 	View               int    // how many nodes its cluster has, as it sees it itself; 0 where it isn't ready
 	Why                string // it isn't stopped and isn't ready: exited with 1, restarted 3 times
+
+	Since time.Time // when its process started, where that is known: the oldest of a cluster leads it
 }
 
 // Serves tells whether requests reach the node.

@@ -173,12 +173,17 @@ func (u *upgrade) unspared() (Decision, bool) {
 	return Decision{}, false
 }
 
-// replaceNext takes the next node of an old revision out of service: those that don't serve first, then the passive regions.
+// replaceNext takes the next node of an old revision out of service: those that don't serve first, then the passive regions,
+// in each the youngest first. The oldest leads its cluster, and the others have to agree on another one when it goes: so that
+// happens once, and not with each node.
 func (u *upgrade) replaceNext() (Decision, bool) {
 	var next *platform.Node
 	for _, region := range u.regions() {
 		for _, n := range u.in(region) {
-			if n.Revision != u.record.To.Revision && u.wanted(n.Name) && (next == nil || next.Serves() && !n.Serves()) {
+			if n.Revision == u.record.To.Revision || !u.wanted(n.Name) {
+				continue
+			}
+			if next == nil || next.Serves() && !n.Serves() || next.Serves() == n.Serves() && n.Region == next.Region && n.Since.After(next.Since) {
 				next = &n
 			}
 		}

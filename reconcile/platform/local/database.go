@@ -219,9 +219,10 @@ func (s site) applyDatabase(ctx context.Context, want schema.Deployment, c drift
 	return s.remember(c)
 }
 
-// forgetDead removes what dead nodes have left in the list by which nodes find each other: a new one would try for long to
-// join them. Whoever is in it has come through our data planes, so that all are known.
-func (w *work) forgetDead(ctx context.Context) error {
+// callRoll corrects the list by which nodes find each other. What dead nodes have left there is removed: a new one would try for
+// long to join them. Where none of the living stands there as the one that leads, the oldest is named. Whoever is in the list
+// has come through our data planes, so that all are known.
+func (w *work) callRoll(ctx context.Context) error {
 	if !managed(w.want) {
 		return nil
 	}
@@ -241,22 +242,27 @@ func (w *work) forgetDead(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	dead := slices.DeleteFunc(known, func(address string) bool { return alive[address] })
-	if len(dead) == 0 {
-		return nil
+	dead := slices.DeleteFunc(known, func(address string) bool { return slices.Contains(alive, address) })
+	if len(dead) > 0 {
+		if _, err := db.RemovePings(ctx, dead); err != nil {
+			return err
+		}
 	}
-	_, err = db.RemovePings(ctx, dead)
+	named, err := db.Lead(ctx, alive)
+	if len(named) > 0 {
+		w.Log.Warn("no node stood in the list as the one that leads the cluster", "deployment", w.name, "named", named)
+	}
 	return err
 }
 
-// alive are the addresses by which nodes that run, or are about to, know each other. Of a region whose data plane is gone a node
-// is alive where somebody listens for it.
-func (w *work) alive(ctx context.Context) (map[string]bool, error) {
+// alive are the addresses by which nodes that run, or are about to, know each other, the oldest first. Of a region whose data
+// plane is gone a node is alive where somebody listens for it.
+func (w *work) alive(ctx context.Context) (addresses []string, err error) {
 	slots, err := w.slots()
 	if err != nil {
 		return nil, err
 	}
-	alive, planes := map[string]bool{}, map[string]seenRegion{}
+	since, planes := map[string]time.Time{}, map[string]seenRegion{}
 	for _, l := range slots {
 		p, known := planes[l.Region]
 		if !known {
@@ -267,17 +273,20 @@ func (w *work) alive(ctx context.Context) (map[string]bool, error) {
 			planes[l.Region] = p
 		}
 		at := net.JoinHostPort(address(w.want, l.Region), strconv.Itoa(l.Port+clusterPort))
+		i := slices.IndexFunc(p.Nodes, func(n dataplane.NodeSeen) bool { return n.Name == l.Name })
+		alive := i >= 0 && (p.Nodes[i].Alive || p.Nodes[i].Run)
 		if !p.answers {
 			conn, err := (&net.Dialer{Timeout: time.Second}).DialContext(ctx, "tcp", at)
-			if alive[at] = !errors.Is(err, syscall.ECONNREFUSED); err == nil {
+			if alive = !errors.Is(err, syscall.ECONNREFUSED); err == nil {
 				conn.Close()
 			}
-			continue
 		}
-		i := slices.IndexFunc(p.Nodes, func(n dataplane.NodeSeen) bool { return n.Name == l.Name })
-		alive[at] = i >= 0 && (p.Nodes[i].Alive || p.Nodes[i].Run)
+		if alive {
+			addresses, since[at] = append(addresses, at), p.Told.Nodes[l.Name].Process.Since
+		}
 	}
-	return alive, nil
+	slices.SortStableFunc(addresses, func(a, b string) int { return since[a].Compare(since[b]) })
+	return addresses, nil
 }
 
 // dumped is the epoch of the newest dump that is complete.

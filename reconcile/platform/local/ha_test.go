@@ -3,6 +3,7 @@ package local_test
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -13,6 +14,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/jackc/pgx/v5"
 
 	"github.com/cloakwork/cloakwork/drift"
 	"github.com/cloakwork/cloakwork/reconcile/platform"
@@ -55,6 +58,53 @@ func TestHAThreeNodesRollToAnotherVersionAndTenTimesAfter(t *testing.T) {
 	}
 	w.unharmed(people)
 	w.eventually("nothing of ten rolls is left: "+before, func() bool { return w.leaks() == before })
+}
+
+// As it happens once in a while, when the one that leads writes the list while it goes.
+func TestHAAClusterWhoseSuccessorIsWrittenOverIsNotSplit(t *testing.T) {
+	w := newWorld(t)
+	d := w.open()
+	w.settle(d, w.eu(3))
+	w.query(`CREATE TABLE leaders (address text PRIMARY KEY)`)
+	w.query(`CREATE FUNCTION forget() RETURNS trigger SECURITY DEFINER LANGUAGE plpgsql AS $$ BEGIN
+		IF new.coord AND NOT EXISTS (SELECT FROM leaders WHERE address = new.address) THEN
+			INSERT INTO leaders VALUES (new.address);
+			new.coord := (SELECT count(*) = 1 FROM leaders);
+		END IF;
+		RETURN new; END $$`)
+	w.query(`CREATE TRIGGER forget BEFORE INSERT ON jgroups_ping FOR EACH ROW EXECUTE FUNCTION forget()`)
+	people := w.use(d, w.eu(3))
+	for _, revision := range []string{"r2", "r3"} {
+		want := w.eu(3, changed(revision))
+		for _, n := range w.settle(d, want).Nodes {
+			if n.View != 3 {
+				t.Errorf("%s sees %d of 3", n.Name, n.View)
+			}
+		}
+	}
+	if got := w.query("SELECT count(*)::text FROM leaders"); got != "3" { // once a roll: the oldest goes last
+		t.Errorf("%s nodes have led", got)
+	}
+	w.unharmed(people)
+}
+
+// query asks the database.
+func (w *world) query(sql string) (answer string) {
+	w.t.Helper()
+	config, err := pgx.ParseConfig("host=" + filepath.Join(w.dir, "eu", "regions", "eu", "db", "run") + " user=cloakwork dbname=keycloak sslmode=disable")
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	config.Password = w.secrets()["the password of cloakwork"]
+	conn, err := pgx.ConnectConfig(w.t.Context(), config)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	defer conn.Close(context.Background())
+	if err := conn.QueryRow(w.t.Context(), sql).Scan(&answer); err != nil && !errors.Is(err, pgx.ErrNoRows) {
+		w.t.Fatal(sql, err)
+	}
+	return answer
 }
 
 // leaks counts what a roll could leave behind.

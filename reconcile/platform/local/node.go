@@ -35,7 +35,7 @@ func (w *work) launch(ctx context.Context, plane *dataplane.Client, l *slot) err
 	if err := w.ports(l); err != nil {
 		return err
 	}
-	if err := w.forgetDead(ctx); err != nil {
+	if err := w.callRoll(ctx); err != nil {
 		return err
 	}
 	if _, err := w.credentials(); err != nil {

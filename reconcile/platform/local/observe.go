@@ -145,7 +145,7 @@ func (s site) nodes(ctx context.Context, planes map[string]seenRegion) ([]platfo
 		for _, seen := range p.Nodes {
 			if seen.Name == l.Name {
 				n.Ready, n.Draining = seen.Ready, !seen.In && seen.InFlight > 0
-				n.Why = say(seen)
+				n.Why, n.Since = say(seen), seen.Since
 			}
 		}
 		nodes[i] = n

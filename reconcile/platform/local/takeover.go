@@ -134,7 +134,7 @@ func (w *work) promote(ctx context.Context) error {
 			return err
 		}
 	}
-	return w.forgetDead(ctx) // before any node is started
+	return w.callRoll(ctx) // before any node is started
 }
 
 // runDatabase has a region's data plane run its database, and returns when that answers.

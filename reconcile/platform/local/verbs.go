@@ -240,11 +240,15 @@ func (w *work) await(ctx context.Context, plane *dataplane.Client, l slot) error
 	return err
 }
 
+// calm is how long a node that should serve may be unready without being left out of account: when its cluster changes it may
+// be so for a while, and a node that sees only itself is no cluster then.
+const calm = time.Minute
+
 // together returns when every node that is ready sees all that are.
 func (w *work) together(ctx context.Context, node string) error {
 	ctx, cancel := context.WithTimeout(ctx, w.Ready)
 	defer cancel()
-	apart := ""
+	began, apart := time.Now(), ""
 	err := until(ctx, 500*time.Millisecond, func() (bool, error) {
 		seen, err := w.Observe(ctx, w.want)
 		if err != nil {
@@ -254,6 +258,8 @@ func (w *work) together(ctx context.Context, node string) error {
 		for _, n := range seen.Nodes {
 			switch size := seen.Cluster(n.Region); {
 			case n.Name == node && !n.Ready:
+				apart = n.Name + " " + n.Why
+			case n.In && !n.Ready && !n.Stopped && time.Since(began) < calm:
 				apart = n.Name + " " + n.Why
 			case n.Ready && n.View != size:
 				apart = fmt.Sprintf("%s sees %d of %d nodes", n.Name, n.View, size)
@@ -280,6 +286,9 @@ func (w *work) remove(ctx context.Context) error {
 		return err
 	}
 	if err := plane.Remove(ctx, w.step.Epoch, l.Name); err != nil {
+		return err
+	}
+	if err := w.callRoll(ctx); err != nil {
 		return err
 	}
 	for _, dir := range []string{w.home(l), w.path("regions", l.Region, "plane", "nodes", l.Name)} {

@@ -143,7 +143,7 @@ func plainly(seen platform.Seen) plain {
 	p.Fit.From = slices.Clone(p.Fit.From)
 	slices.Sort(p.Fit.From)
 	for _, n := range seen.Nodes {
-		n.Why, n.Zone = "", ""
+		n.Why, n.Zone, n.Since = "", "", time.Time{}
 		p.Nodes = append(p.Nodes, n)
 	}
 	slices.SortFunc(p.Nodes, func(a, b platform.Node) int { return cmp.Compare(a.Name, b.Name) })

@@ -165,4 +165,14 @@ func pings(t *testing.T, s Server) {
 	if diff := cmp.Diff([]string{"127.0.0.1:7801", "127.0.0.1:7803"}, left); diff != "" {
 		t.Error(diff)
 	}
+	for _, want := range []string{"127.0.0.1:7803", ""} {
+		named, err := s.Lead(ctx, []string{"127.0.0.1:7800", "127.0.0.1:7803", "127.0.0.1:7801"})
+		must(t, err)
+		if got := strings.Join(named, " "); got != want {
+			t.Errorf("names %q, want %q", got, want)
+		}
+	}
+	if got := query[string](t, s, Database, "SELECT string_agg(ip, ' ') FROM jgroups_ping WHERE coord"); got != "127.0.0.1:7803" {
+		t.Errorf("%s leads", got)
+	}
 }

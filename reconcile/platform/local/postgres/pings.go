@@ -25,6 +25,15 @@ func (s Server) RemovePings(ctx context.Context, addresses []string) (removed []
 	return s.pings(ctx, "DELETE FROM jgroups_ping WHERE ip = ANY($1) AND ip NOT LIKE '%:0' RETURNING ip", addresses)
 }
 
+// Lead has the first of these nodes that is known be the one that leads their cluster, where none of them is, and returns it:
+// whoever led may have gone while it wrote the list, in which its successor then stands as one that doesn't lead. Until the
+// successor looks, half a minute later, no node would be ready, and one that starts would found a cluster of its own. A node
+// that leads in truth writes itself over the wrong one.
+func (s Server) Lead(ctx context.Context, addresses []string) (named []string, err error) {
+	return s.pings(ctx, `UPDATE jgroups_ping SET coord = true WHERE ip = (SELECT ip FROM jgroups_ping WHERE ip = ANY($1)
+		AND NOT EXISTS (SELECT FROM jgroups_ping WHERE coord AND ip = ANY($1)) ORDER BY array_position($1::text[], ip::text) LIMIT 1) RETURNING ip`, addresses)
+}
+
 func (s Server) pings(ctx context.Context, sql string, args ...any) ([]string, error) {
 	conn, err := s.connect(ctx, Database)
 	if err != nil {
