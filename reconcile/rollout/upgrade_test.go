@@ -78,6 +78,7 @@ func has(r platform.Release) func(*platform.Node) {
 }
 
 func out(n *platform.Node)  { n.In = false }
+func late(n *platform.Node) { n.Since = noon }
 func dead(n *platform.Node) { n.Ready, n.View, n.Why = false, 0, "exited with 137" }
 
 func windowed(d *schema.Deployment) {
@@ -102,6 +103,7 @@ func TestEachDecisionSaysWhatAndWhy(t *testing.T) {
 		{"nothing is there", eu(v3), platform.Seen{}, "prepare r3", "progressing: eu: 0 of 3 nodes run 26.7.3; preparing (to be tried before any node is touched)"},
 		{"a new version is prepared before anything else", eu(v3), running(v2), "prepare r3", "progressing: eu: 0 of 3 nodes run 26.7.3; preparing (to be tried before any node is touched)"},
 		{"also while its window is closed", eu(v3, windowed), running(v2), "prepare r3", "progressing: eu: 0 of 3 nodes run 26.7.3; preparing (to be tried before any node is touched)"},
+		{"the youngest node goes first", eu(v3), running(v2, fit(v3, platform.Compatible, ""), on(1, late)), "drain paris-1", "progressing: eu: 0 of 3 nodes run 26.7.3; draining paris-1 (runs 26.7.2, shall run 26.7.3)"},
 		{"a window holds a roll", eu(v3, windowed), running(v2, fit(v3, platform.Compatible, "")), "", "pending: eu: would roll 3 nodes to 26.7.3, waits for its window on 3 Aug 20:00 UTC"},
 		{"a window holds a restart", eu(v3env, windowed), running(v3, fit(v3env, platform.Compatible, "")), "", "pending: eu: would restart 3 nodes one by one, waits for its window on 3 Aug 20:00 UTC"},
 		{"a window holds a recreate", eu(v8, windowed), running(v2, fit(v8, platform.Incompatible, "")), "",

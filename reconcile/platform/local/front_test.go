@@ -47,3 +47,15 @@ func TestTheEndOfALogTellsMoreThanThatTheNodeIsNotReady(t *testing.T) {
 		t.Errorf("the end is %q", got)
 	}
 }
+
+func TestTooLittleRoomOnADiskIsSaid(t *testing.T) {
+	dir := t.TempDir()
+	if err := room(dir, 1<<62); err == nil || !strings.Contains(err.Error(), "the disk of "+dir+" has ") || !strings.Contains(err.Error(), "free some") {
+		t.Errorf("says %v", err)
+	}
+	for _, dir := range []string{dir, filepath.Join(dir, "none"), ""} {
+		if err := room(dir, 1); err != nil {
+			t.Errorf("%q: %v", dir, err)
+		}
+	}
+}

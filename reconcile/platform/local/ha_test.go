@@ -283,28 +283,114 @@ func (w *world) until(want schema.Deployment, each func(platform.Seen)) {
 	}
 }
 
-func TestHAAWrongDatabasePasswordStopsAtTheFirstNode(t *testing.T) {
+func TestHAARollThatCantGoOnLeavesTheOthersServing(t *testing.T) {
+	disk := smallDisk(t)
 	w := newWorld(t)
 	d := w.open()
 	w.settle(d, w.eu(2))
 	people := w.use(d, w.eu(2))
+
 	mend := w.misremember("keycloak", "wrong")
-	want := w.eu(2, changed("r2"))
-	stopped, says := w.drive(d, want, func(next rollout.Decision) bool { return next.Verdict == drift.Errored })
-	if stopped.Record.Lifecycle != platform.Error || w.serving() != 1 || !strings.Contains(stopped.Record.Fault.Log, "password authentication failed") {
-		t.Errorf("%s: %s, %d serve, log:\n%s", stopped.Record.Lifecycle, says, w.serving(), stopped.Record.Fault.Log)
-	}
+	w.stops(d, w.eu(2, changed("r2")), 1, "password authentication failed")
 	mend()
-	now, err := d.Observe(t.Context(), want)
+	w.again(d, w.eu(2, changed("r2")))
+
+	impatient, err := local.Open(w.dir, local.Options{Log: w.log, Ready: time.Second})
 	if err != nil {
 		t.Fatal(err)
 	}
-	resumed, _ := rollout.Resume(now.Record)
-	if err := d.Save(t.Context(), want, now.Record, resumed); err != nil {
+	defer impatient.Close()
+	w.stops(impatient, w.eu(2, changed("r3")), 1, "isn't ready after 1s")
+	w.again(d, w.eu(2, changed("r3")))
+	w.unharmed(people)
+
+	free := disk.fill(100 << 20)
+	want := w.eu(2, changed("r4"))
+	w.stops(d, want, 2, "free some")
+	free()
+	free = disk.fill(0)
+	seen, err := d.Observe(t.Context(), want)
+	if err != nil {
 		t.Fatal(err)
 	}
+	resumed, _ := rollout.Resume(seen.Record)
+	if err := d.Save(t.Context(), want, seen.Record, resumed); !errors.Is(err, syscall.ENOSPC) || !strings.Contains(err.Error(), "record") || w.serving() != 2 {
+		t.Errorf("with a full disk: %v, and %d nodes serve", err, w.serving())
+	}
+	free()
+	w.again(d, want)
+}
+
+// stops expects a roll to stop for a reason, with so many nodes serving.
+func (w *world) stops(d *local.Driver, want schema.Deployment, serve int, why string) {
+	w.t.Helper()
+	stopped, says := w.drive(d, want, func(next rollout.Decision) bool {
+		if serving := w.serving(); serving < 1 {
+			w.t.Errorf("%d nodes serve: %s", serving, next.Says)
+		}
+		return next.Verdict == drift.Errored
+	})
+	fault := stopped.Record.Fault
+	if stopped.Record.Lifecycle != platform.Error || w.serving() != serve || !strings.Contains(fault.Why+fault.Log, why) {
+		w.t.Errorf("%s: %s, %d serve, why: %s, log:\n%s", stopped.Record.Lifecycle, says, w.serving(), fault.Why, fault.Log)
+	}
+}
+
+// again resumes what stopped, and brings it to its end.
+func (w *world) again(d *local.Driver, want schema.Deployment) {
+	w.t.Helper()
+	seen, err := d.Observe(w.t.Context(), want)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	resumed, _ := rollout.Resume(seen.Record)
+	if err := d.Save(w.t.Context(), want, seen.Record, resumed); err != nil {
+		w.t.Fatal(err)
+	}
 	w.settle(d, want)
-	w.unharmed(people)
+}
+
+// small is a disk that can be filled.
+type small struct {
+	t   testing.TB
+	dir string
+}
+
+// smallDisk is a disk of 1 GiB, on which what is temporary stands until the test ends. Only root can make one.
+func smallDisk(t *testing.T) small {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "disk-")
+	if err == nil {
+		err = syscall.Mount("tmpfs", dir, "tmpfs", 0, "size=1g,mode=0711")
+	}
+	if err != nil {
+		t.Fatal("make a disk: ", err)
+	}
+	t.Cleanup(func() {
+		if err := errors.Join(syscall.Unmount(dir, 0), os.Remove(dir)); err != nil {
+			t.Error(err)
+		}
+	})
+	t.Setenv("TMPDIR", dir)
+	return small{t, dir}
+}
+
+// fill leaves so many bytes.
+func (s small) fill(left int64) (free func()) {
+	s.t.Helper()
+	var disk syscall.Statfs_t
+	if err := syscall.Statfs(s.dir, &disk); err != nil {
+		s.t.Fatal(err)
+	}
+	file, err := os.Create(filepath.Join(s.dir, "filling"))
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	defer file.Close()
+	if err := syscall.Fallocate(int(file.Fd()), 0, 0, int64(disk.Bavail)*disk.Bsize-left); err != nil {
+		s.t.Fatal(err)
+	}
+	return func() { os.Remove(file.Name()) }
 }
 
 // misremember has the deployment keep another password of a role than the database knows.

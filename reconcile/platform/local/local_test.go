@@ -64,27 +64,52 @@ func TestHATheDriverIsAPlatform(t *testing.T) {
 	}
 }
 
-func TestAPortThatIsTakenIsNamed(t *testing.T) {
+func TestAPortThatIsTakenIsNamedAndTheFrontStaysWhereItIs(t *testing.T) {
 	w := newWorld(t)
 	d := w.open()
-	taken, err := net.Listen("tcp", "127.0.0.1:"+strconv.Itoa(w.port))
-	if err != nil {
-		t.Fatal(err)
-	}
 	want := w.eu(1)
-	if err := w.applySettings(t.Context(), d, want, platform.Seen{}); err == nil || !strings.Contains(err.Error(), "address already in use") {
-		t.Errorf("a port that is taken comes to: %v", err)
+	take := func() net.Listener {
+		taken, err := net.Listen("tcp", "127.0.0.1:"+strconv.Itoa(want.HTTP.HTTPPort))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return taken
+	}
+	refused := func() {
+		seen, err := d.Observe(t.Context(), want)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := w.applySettings(t.Context(), d, want, seen); err == nil || !strings.Contains(err.Error(), "address already in use") {
+			t.Errorf("a port that is taken comes to: %v", err)
+		}
+		if left := w.changes(d, want); len(left) == 0 {
+			t.Error("nothing is left to do")
+		}
+	}
+	served := func() {
+		if err := w.applySettings(t.Context(), d, want, platform.Seen{Base: schema.State{}}); err != nil {
+			t.Error(err)
+		}
+		if left := w.changes(d, want); len(left) > 0 {
+			t.Errorf("there is left %+v", left)
+		}
+	}
+	taken := take()
+	refused()
+	taken.Close()
+	served()
+	want.HTTP.HTTPPort = freePort(t)
+	taken = take()
+	refused()
+	conn, err := net.Dial("tcp", "127.0.0.1:"+strconv.Itoa(w.port))
+	if err != nil {
+		t.Error("the front has left the port that it had: ", err)
+	} else {
+		conn.Close()
 	}
 	taken.Close()
-	if left := w.changes(d, want); len(left) == 0 {
-		t.Error("nothing is left to do")
-	}
-	if err := w.applySettings(t.Context(), d, want, platform.Seen{}); err != nil {
-		t.Error(err)
-	}
-	if left := w.changes(d, want); len(left) > 0 {
-		t.Errorf("there is left %+v", left)
-	}
+	served()
 }
 
 func TestADataPlaneIsReplacedByAnotherProgramAtTheSamePath(t *testing.T) {

@@ -2,11 +2,15 @@ package local
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/cloakwork/cloakwork/reconcile/platform"
 	"github.com/cloakwork/cloakwork/reconcile/platform/local/distribution"
@@ -38,6 +42,11 @@ func (d *Driver) store() distribution.Store {
 func (w *work) prepare(ctx context.Context) error {
 	if err := Fits(w.want); err != nil {
 		return err
+	}
+	for _, dir := range []string{w.dir, w.Cache} {
+		if err := room(dir, enough); err != nil {
+			return err
+		}
 	}
 	spec, told, err := w.store().Read(ctx, w.want)
 	if err != nil {
@@ -81,6 +90,23 @@ func (w *work) prepare(ctx context.Context) error {
 	}
 	if err := w.store().Reclaim(ctx, unused); err != nil {
 		w.Log.Warn("remove what nobody needs", "error", err)
+	}
+	return nil
+}
+
+// enough is what a disk must have left before a node is touched: for its home, its log, and what the database writes meanwhile.
+const enough = 256 << 20
+
+// room tells why the disk of a folder has too little left; a folder that isn't there yet may have it all.
+func room(dir string, least uint64) error {
+	var disk unix.Statfs_t
+	if err := unix.Statfs(dir, &disk); errors.Is(err, fs.ErrNotExist) {
+		return nil
+	} else if err != nil {
+		return fmt.Errorf("look at the disk of %s: %w", dir, err)
+	}
+	if left := disk.Bavail * uint64(disk.Bsize); left < least {
+		return fmt.Errorf("the disk of %s has %d MiB left, and %d are needed before a node is touched: free some, or move what else is there", dir, left>>20, least>>20)
 	}
 	return nil
 }

@@ -97,19 +97,25 @@ func TestTwoNodesInUse(t *testing.T) {
 		}
 	}
 
-	bad := w.eu(2, changed("r3"), func(d *schema.Deployment) {
-		jar := []byte("this is no jar")
-		d.Files = fstest.MapFS{"extensions/audit.jar": {Data: jar}}
-		d.Extensions = []schema.Extension{{Name: "audit", Path: "extensions/audit.jar", SHA256: fmt.Sprintf("%x", sha256.Sum256(jar))}}
-	})
-	stopped, _ := w.drive(d, bad, func(d rollout.Decision) bool {
-		if serving := w.serving(); serving < 2 {
-			t.Errorf("%d of 2 nodes serve while an extension is looked at", serving)
+	jar := []byte("this is no jar")
+	for why, bad := range map[string]func(*schema.Deployment){
+		"audit.jar: it is no jar": func(d *schema.Deployment) {
+			d.Files = fstest.MapFS{"extensions/audit.jar": {Data: jar}}
+			d.Extensions = []schema.Extension{{Name: "audit", Path: "extensions/audit.jar", SHA256: fmt.Sprintf("%x", sha256.Sum256(jar))}}
+		},
+		"Unknown option: '--log-lvl'": func(d *schema.Deployment) {
+			d.AdditionalOptions = []schema.Variable{{Name: "log-lvl", Value: "debug"}}
+		},
+	} {
+		stopped, _ := w.drive(d, w.eu(2, changed(fmt.Sprintf("r-%d", len(why))), bad), func(d rollout.Decision) bool {
+			if serving := w.serving(); serving < 2 {
+				t.Errorf("%d of 2 nodes serve while it is found out that %s", serving, why)
+			}
+			return d.Verdict == drift.Errored
+		})
+		if stopped.Record.Lifecycle != platform.Error || !strings.Contains(stopped.Record.Fault.Why, why) {
+			t.Errorf("came to %s %q, want %q", stopped.Record.Lifecycle, stopped.Record.Fault.Why, why)
 		}
-		return d.Verdict == drift.Errored
-	})
-	if stopped.Record.Lifecycle != platform.Error || !strings.Contains(stopped.Record.Fault.Why, "audit.jar") {
-		t.Errorf("a bad extension came to %s %q", stopped.Record.Lifecycle, stopped.Record.Fault.Why)
 	}
 	w.settle(d, want)
 	w.unharmed(people)
