@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"maps"
 	"net"
 	"os"
@@ -44,7 +45,27 @@ func (w *work) launch(ctx context.Context, plane *dataplane.Client, l *slot) err
 	if err := w.configureNode(*l); err != nil {
 		return err
 	}
-	return plane.Run(ctx, w.step.Epoch, l.Name, l.Revision)
+	if err := plane.Run(ctx, w.step.Epoch, l.Name, l.Revision); err != nil {
+		return err
+	}
+	return w.forgetCommands(*l)
+}
+
+// forgetCommands removes how the node was run in other revisions.
+func (w *work) forgetCommands(l slot) error {
+	commands, err := filepath.Glob(w.path("regions", l.Region, "plane", "nodes", l.Name, "*.json"))
+	if err != nil {
+		return err
+	}
+	for _, c := range commands {
+		if filepath.Base(c) == l.Revision+".json" {
+			continue
+		}
+		if err := os.Remove(c); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	return nil
 }
 
 // ports sees to it that the node's ports are free, or are others.
