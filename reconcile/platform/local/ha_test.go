@@ -368,18 +368,28 @@ type small struct {
 	dir string
 }
 
-// smallDisk is a disk of 1 GiB, on which what is temporary stands until the test ends. Only root can make one.
+// smallDisk is a disk of 1 GiB, on which what is temporary stands until the test ends. Who isn't root needs sudo without a
+// password for it.
 func smallDisk(t *testing.T) small {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "disk-")
-	if err == nil {
-		err = syscall.Mount("tmpfs", dir, "tmpfs", 0, "size=1g,mode=0711")
-	}
 	if err != nil {
-		t.Fatal("make a disk: ", err)
+		t.Fatal(err)
+	}
+	asRoot := func(args ...string) error {
+		if os.Getuid() != 0 {
+			args = append([]string{"sudo", "-n"}, args...)
+		}
+		if out, err := exec.Command(args[0], args[1:]...).CombinedOutput(); err != nil {
+			return fmt.Errorf("%s: %w\n%s", strings.Join(args, " "), err, out)
+		}
+		return nil
+	}
+	if err := asRoot("mount", "-t", "tmpfs", "-o", "size=1g,mode=1777", "tmpfs", dir); err != nil {
+		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		if err := errors.Join(syscall.Unmount(dir, 0), os.Remove(dir)); err != nil {
+		if err := errors.Join(asRoot("umount", dir), os.Remove(dir)); err != nil {
 			t.Error(err)
 		}
 	})

@@ -240,8 +240,8 @@ func (w *work) await(ctx context.Context, plane *dataplane.Client, l slot) error
 	return err
 }
 
-// calm is how long a node that should serve may be unready without being left out of account: when its cluster changes it may
-// be so for a while, and a node that sees only itself is no cluster then.
+// calm is how long a node of the same region that should serve may be unready without being left out of account: when its
+// cluster changes it may be so for a while, and a node that sees only itself is no cluster then.
 const calm = time.Minute
 
 // together returns when every node that is ready sees all that are.
@@ -259,7 +259,7 @@ func (w *work) together(ctx context.Context, node string) error {
 			switch size := seen.Cluster(n.Region); {
 			case n.Name == node && !n.Ready:
 				apart = n.Name + " " + n.Why
-			case n.In && !n.Ready && !n.Stopped && time.Since(began) < calm:
+			case n.Region == w.step.Region && n.In && !n.Ready && !n.Stopped && time.Since(began) < calm:
 				apart = n.Name + " " + n.Why
 			case n.Ready && n.View != size:
 				apart = fmt.Sprintf("%s sees %d of %d nodes", n.Name, n.View, size)
