@@ -14,9 +14,24 @@ import (
 // reported, and what is listed and doesn't differ is warned of.
 func Against(facts schema.Facts, kinds map[string]schema.Kind, want, have *schema.Realm, base string, allowed []schema.Difference) Report {
 	r := Report{Server: want.Ref.Server, Realm: want.Ref.Realm, Objects: len(want.State), Verdict: InSync}
+	allowed = slices.DeleteFunc(slices.Clone(allowed), schema.Difference.OfDeployment)
+	return r.against(differences(facts, whole(want), whole(have)), kinds, base, allowed)
+}
+
+// AgainstDeployment is Against for what manifests write of a deployment.
+func AgainstDeployment(want, have *schema.Deployment, base string, allowed []schema.Difference) Report {
+	r := Report{Deployment: want.Name, Objects: 1, Verdict: InSync}
+	at := want.Written.Address
+	other := have.Written
+	other.Address = at // it may be called otherwise
+	allowed = slices.DeleteFunc(slices.Clone(allowed), func(d schema.Difference) bool { return !d.OfDeployment() || !d.Allows(nil, at, d.Path) })
+	return r.against(differences(nil, schema.State{at: want.Written}, schema.State{at: other}), nil, base, allowed)
+}
+
+func (r Report) against(changes []Change, kinds map[string]schema.Kind, base string, allowed []schema.Difference) Report {
 	used := make([]bool, len(allowed))
 	listed := 0
-	for _, c := range differences(facts, whole(want), whole(have)) {
+	for _, c := range changes {
 		may := func(path string) bool {
 			found := false
 			for i, d := range allowed {

@@ -127,6 +127,17 @@ func (d *deploying) read() *Deployment {
 	return &d.Deployment
 }
 
+// written is a Deployment of which nothing is known but what manifests write.
+func (d *deploying) written() *Deployment {
+	o := Object{Address: Join("", deploymentKind, d.Name), Fields: d.spec, Origin: d.Origin, Origins: map[string]Origin{}}
+	for label, p := range d.places {
+		if path, ok := strings.CutPrefix(label, "spec."); ok && p.Origin != (Origin{}) {
+			o.Origins[path] = p.Origin
+		}
+	}
+	return &Deployment{Name: d.Name, Origin: d.Origin, Written: o}
+}
+
 // inputs marks the variables that came from $(…).
 func (d *deploying) inputs(list string, variables []Variable) {
 	for i := range variables {

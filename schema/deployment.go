@@ -17,6 +17,8 @@ type Deployment struct {
 	Files  fs.FS             `json:"-"` // the configuration, in which paths in the manifest are found
 	Sums   map[string]string `json:"-"` // SHA-256 of each file that the manifest names, by path
 
+	Written Object `json:"-"` // spec, as the manifests write it; only where Options.AsWritten asks for it
+
 	// Revision names what the nodes run: it is another one where a node must start anew to be as declared.
 	Revision string `json:"-"`
 

@@ -45,6 +45,12 @@ func (d Difference) String() string {
 	return string(d.Address) + "#" + d.Path
 }
 
+// deploymentKind is what stands before a deployment's name, where it is held against another.
+const deploymentKind = "deployments"
+
+// OfDeployment tells whether it is about deployments, rather than about what realms hold.
+func (d Difference) OfDeployment() bool { return d.Address.Kind() == deploymentKind }
+
 // Allows tells whether something may differ: an object, where no path is given, or what stands in it at a path. What an
 // object refers to counts as its own: roles/auditor#composites.
 func (d Difference) Allows(kinds map[string]Kind, a Address, path string) bool {
@@ -227,6 +233,9 @@ func (d *definitions) difference(s string) (difference Difference, what, hint st
 		return difference, "", ""
 	}
 	kinds := sortedKeys(d.kinds)
+	if kind, name, ok := strings.Cut(address, "/"); ok && kind == deploymentKind && !strings.Contains(name, "/") {
+		return difference, "", ""
+	}
 	for i, part := range strings.Split(address, "/") {
 		if _, known := d.kinds[part]; i%2 == 0 && !known && part != "*" {
 			return difference, fmt.Sprintf("%q: %s is not a kind", s, part), cmp.Or(didYouMean(part, kinds), "write clients/portal#redirectUris")

@@ -24,7 +24,7 @@ type Options struct {
 	// It says "" where that can't be told; nil asks nobody.
 	ServerVersion func() string
 
-	AsWritten bool // nothing is substituted or decrypted: such a value is its reference, and what is encrypted is all one
+	AsWritten bool // nothing is substituted or decrypted: such a value is its reference, and what is encrypted is all one; a Deployment has its Name, Origin and Written alone
 }
 
 // Load reads every manifest of a tree. It returns what could be read, and all that is wrong with the rest: a realm may be
@@ -51,7 +51,9 @@ func load(fsys fs.FS, o Options, d *definitions) Declared {
 	l.lookAlikes()
 	deployments := map[string]*Deployment{}
 	for name, d := range l.deployments {
-		if !o.AsWritten { // else references stand in the place of numbers
+		if o.AsWritten { // references stand in the place of numbers
+			deployments[name] = d.written()
+		} else {
 			deployments[name] = d.read()
 		}
 	}

@@ -24,7 +24,7 @@ func (c *cli) against(args []string) error {
 
 func differs(r drift.Report) bool { return r.Verdict == drift.Differs }
 
-// compare prints a report for each realm of two environments. Nothing is substituted or decrypted, so that whoever may read
+// compare prints a report for each deployment and realm of two environments. Nothing is substituted or decrypted, so that whoever may read
 // the repository can ask.
 func (c *cli) compare(args []string) ([]drift.Report, error) {
 	if c.flags.environment == "" {
@@ -53,7 +53,7 @@ func (c *cli) compare(args []string) ([]drift.Report, error) {
 	if err != nil {
 		return nil, err
 	}
-	var reports []drift.Report
+	reports := c.compareDeployments(want, have)
 	for _, ref := range refs {
 		r := drift.Report{Server: ref.Server, Realm: ref.Realm, Verdict: drift.Differs,
 			Says: fmt.Sprintf("%s doesn't declare the realm", have.Environment.Name)}
@@ -76,6 +76,27 @@ func (c *cli) compare(args []string) ([]drift.Report, error) {
 		}
 	}
 	return reports, c.printAll(reports)
+}
+
+// compareDeployments holds each deployment against that of its name, or the only one against the only one.
+func (c *cli) compareDeployments(want, have schema.Declared) (reports []drift.Report) {
+	there := c.deployments(have)
+	for _, name := range c.deployments(want) {
+		r := drift.Report{Deployment: name, Verdict: drift.Differs, Says: fmt.Sprintf("%s doesn't declare the deployment", have.Environment.Name)}
+		other := name
+		if len(there) == 1 && len(want.Deployments) == 1 {
+			other = there[0]
+		}
+		if d := have.Deployments[other]; d != nil {
+			there = slices.DeleteFunc(there, func(name string) bool { return name == other })
+			r = drift.AgainstDeployment(want.Deployments[name], d, have.Environment.Name, want.Environment.Differs)
+		}
+		reports = append(reports, r)
+	}
+	for _, name := range there {
+		reports = append(reports, drift.Report{Deployment: name, Verdict: drift.Differs, Says: fmt.Sprintf("only %s declares the deployment", have.Environment.Name)})
+	}
+	return reports
 }
 
 // base is the name of the environment to compare with, where its topmost layer may have been given.
