@@ -107,6 +107,20 @@ func (r *reach) deploy(ctx context.Context, conf *configuration, name string, mo
 	}
 }
 
+// deployAgreed is deploy; where there is a saved plan, nothing is begun unless a look would do what it says.
+func (r *reach) deployAgreed(ctx context.Context, conf *configuration, name string, mode reconcile.Mode, plan *savedPlan) (reconcile.Deployed, error) {
+	if plan != nil {
+		now, err := r.deploy(ctx, conf, name, reconcile.Plan)
+		if err == nil {
+			err = plan.deploys(now.Report, conf.declared.Deployments[name].Revision)
+		}
+		if err != nil {
+			return reconcile.Deployed{Report: failure(conf.commit, name, schema.RealmRef{}, err)}, err
+		}
+	}
+	return r.deploy(ctx, conf, name, mode)
+}
+
 // unready is why the realms of a deployment can't be looked at now; "" where they can.
 func unready(name string, done reconcile.Deployed) string {
 	switch {

@@ -273,7 +273,6 @@ func TestADeploymentIsPlannedAppliedAndLookedAtWithoutAController(t *testing.T) 
    7. admit eu-1  (people can log in through it)
 eu/acme pending: waits for deployment eu, of which no node serves
 `},
-		{"plan", []string{"--out", p.path("plan")}, 1, ""},
 		{"apply", nil, 1, `deployment eu in sync: eu: 2 of 2 nodes serve, after create 1
   + balancers/front  (unknown; done; work/eu.yaml:3:18)
       certificate: ""
@@ -300,6 +299,39 @@ error: nobody answers there
 		if want := "eu.yaml:3:18: deployment eu: platform " + s + " isn't served by this build, which serves local; declare it on one of these, or take a build that serves " + s + "\n"; code != 1 || !strings.Contains(errs, want) {
 			t.Errorf("%s: ends with %d: %s", s, code, errs)
 		}
+	}
+}
+
+func TestASavedPlanOfADeploymentIsRefusedWhenItMoved(t *testing.T) {
+	p := newPerson(t)
+	p.declares("version: 26.7.2, instances: 2")
+	apply := func(args ...string) (string, int) {
+		out, errs, code := p.types(append([]string{"apply", "--state-dir", p.path("state")}, args...)...)
+		return out + errs, code
+	}
+	plan := func(name string) {
+		t.Helper()
+		if out, errs, code := p.types("plan", p.path("work"), "--state-dir", p.path("state"), "--out", p.path(name)); code != 0 {
+			t.Fatalf("plan ends with %d: %s%s", code, out, errs)
+		}
+	}
+	plan("both")
+	plan("late")
+	if said, code := apply(p.path("both")); code != 0 || !strings.Contains(said, "in sync: eu: 2 of 2 nodes serve") {
+		t.Errorf("as planned: %d, %s", code, said)
+	}
+	if said, code := apply(p.path("late")); code != 1 || !strings.Contains(said, "deployment eu has moved since the plan was made") {
+		t.Errorf("planned before that: %d, %s", code, said)
+	}
+	p.declares("version: 26.7.2, instances: 3")
+	plan("three")
+	p.declares("version: 26.7.2, instances: 3")
+	if said, code := apply(p.path("three")); code != 1 || !strings.Contains(said, "the commit has moved") || len(p.memory.Now().Nodes) != 2 {
+		t.Errorf("planned at another commit: %d, %s", code, said)
+	}
+	plan("now")
+	if said, code := apply(p.path("now")); code != 0 || len(p.memory.Now().Nodes) != 3 {
+		t.Errorf("as planned: %d, %s", code, said)
 	}
 }
 

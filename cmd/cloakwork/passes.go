@@ -32,10 +32,6 @@ func (c *cli) passes(ctx context.Context, args []string, mode reconcile.Mode) (r
 			return nil, true, err
 		}
 	}
-	deployments := c.deployments(conf.declared)
-	if len(deployments) > 0 && c.flags.out != "" {
-		return nil, true, advise("name realms by --realm", "--out: a saved plan holds realms alone, and deployment %s is declared", deployments[0])
-	}
 	key, err := c.fingerprintKey()
 	if err != nil {
 		return nil, failed, err
@@ -57,8 +53,8 @@ func (c *cli) passes(ctx context.Context, args []string, mode reconcile.Mode) (r
 		return ctx.Err() != nil, printed
 	}
 	waits := map[string]string{} // the deployments whose realms can't be looked at
-	for _, name := range deployments {
-		done, err := r.deploy(ctx, conf, name, mode)
+	for _, name := range c.deployments(conf.declared) {
+		done, err := r.deployAgreed(ctx, conf, name, mode, plan)
 		waits[name] = unready(name, done)
 		stop, printed := add(done.Report, err, len(schema.BlockingDeployment(conf.declared.Problems, name)), "deployment "+name)
 		if printed != nil || stop {
@@ -75,14 +71,18 @@ func (c *cli) passes(ctx context.Context, args []string, mode reconcile.Mode) (r
 	for _, ref := range refs {
 		p := c.pass(conf, ref, mode)
 		p.RestorePoints = points
+		waits := waits[ref.Server]
 		if plan != nil {
 			p.Agreed = plan.agreed(p.Facts, ref)
+			if plan.realm(ref).Waits {
+				waits = "nobody could look at it when the plan was made: plan anew"
+			}
 		}
 		if out.path != "" {
 			p.Outputs = out.take(c, ref.Realm)
 		}
 		p.FingerprintKey = key
-		report, err := r.pass(ctx, conf, p, waits[ref.Server])
+		report, err := r.pass(ctx, conf, p, waits)
 		if stop, printed := add(report, err, len(schema.Blocking(p.Problems, ref)), ref.String()); printed != nil || stop {
 			return reports, true, printed
 		}

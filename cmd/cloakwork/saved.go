@@ -17,27 +17,36 @@ import (
 // savedPlan is a plan in a file: what somebody looked at, and apply may do. It holds no values, and so no secret: apply reads
 // the manifests again, and does what they say only where that is the same still.
 type savedPlan struct {
-	Cloakwork   string       `json:"cloakwork"` // the header: plan
-	Version     int          `json:"version"`
-	Made        time.Time    `json:"made"`
-	Paths       []string     `json:"paths,omitempty"`
-	Source      string       `json:"source"`
-	Commit      string       `json:"commit,omitempty"`
-	Environment string       `json:"environment,omitempty"`
-	URL         string       `json:"url"`
-	Deletion    bool         `json:"allowRealmDeletion,omitempty"`
-	Realms      []savedRealm `json:"realms"`
+	Cloakwork   string            `json:"cloakwork"` // the header: plan
+	Version     int               `json:"version"`
+	Made        time.Time         `json:"made"`
+	Paths       []string          `json:"paths,omitempty"`
+	Source      string            `json:"source"`
+	Commit      string            `json:"commit,omitempty"`
+	Environment string            `json:"environment,omitempty"`
+	URL         string            `json:"url"`
+	Deletion    bool              `json:"allowRealmDeletion,omitempty"`
+	Deployments []savedDeployment `json:"deployments"`
+	Realms      []savedRealm      `json:"realms"`
+}
+
+type savedDeployment struct {
+	Name     string         `json:"name"`
+	Revision string         `json:"revision"`
+	Changes  []drift.Agreed `json:"changes"`
+	Steps    []drift.Step   `json:"steps"`
 }
 
 type savedRealm struct {
 	Server  string         `json:"server"`
 	Realm   string         `json:"realm"`
+	Waits   bool           `json:"waits,omitempty"` // nobody could look at it yet: apply leaves it alone
 	Changes []drift.Agreed `json:"changes"`
 }
 
 const (
 	savedHeader  = "plan"
-	savedVersion = 1
+	savedVersion = 2
 )
 
 // save writes what the reports of a plan say into a new file.
@@ -49,7 +58,11 @@ func (c *cli) save(file string, args []string, conf *configuration, reports []dr
 		if err != nil {
 			return err
 		}
-		p.Realms = append(p.Realms, savedRealm{r.Server, r.Realm, agreed})
+		if d := conf.declared.Deployments[r.Deployment]; d != nil {
+			p.Deployments = append(p.Deployments, savedDeployment{d.Name, d.Revision, agreed, bare(r.Steps)})
+		} else {
+			p.Realms = append(p.Realms, savedRealm{r.Server, r.Realm, r.Verdict == drift.Pending && r.Objects == 0, agreed})
+		}
 	}
 	text, err := json.MarshalIndent(p, "", "  ")
 	if err != nil {
@@ -61,6 +74,15 @@ func (c *cli) save(file string, args []string, conf *configuration, reports []dr
 		return fmt.Errorf("--out: %w", err)
 	}
 	return nil
+}
+
+// bare are steps without what changes from one look to the next.
+func bare(steps []drift.Step) []drift.Step {
+	steps = slices.Clone(steps)
+	for i := range steps {
+		steps[i].Epoch, steps[i].Why = 0, ""
+	}
+	return steps
 }
 
 // saved is the saved plan that the first argument names, nil where it names none.
@@ -102,7 +124,7 @@ func (c *cli) agreement(args *[]string, mode reconcile.Mode) (*savedPlan, error)
 	if c.flags.environment == "" {
 		c.flags.environment = p.Environment
 	}
-	if len(c.flags.realms) == 0 {
+	if len(c.flags.realms) == 0 && len(p.Deployments) == 0 { // else it was made for all
 		for _, r := range p.Realms {
 			c.flags.realms = append(c.flags.realms, r.Realm)
 		}
@@ -129,6 +151,12 @@ func (p *savedPlan) holds(c *cli, conf *configuration, refs []schema.RealmRef) e
 	for _, ref := range refs {
 		now = append(now, ref.String())
 	}
+	for _, d := range p.Deployments {
+		then = append(then, "deployment "+d.Name)
+	}
+	for _, name := range c.deployments(conf.declared) {
+		now = append(now, "deployment "+name)
+	}
 	return differs("what is declared", strings.Join(then, ", "), strings.Join(now, ", "))
 }
 
@@ -139,11 +167,27 @@ func orNone(s string) string {
 	return s
 }
 
+// deploys holds what a look at a deployment would do against what was planned.
+func (p *savedPlan) deploys(now drift.Report, revision string) error {
+	i := slices.IndexFunc(p.Deployments, func(d savedDeployment) bool { return d.Name == now.Deployment })
+	then := p.Deployments[i]
+	moved, err := drift.Disagreements(nil, then.Changes, now.Changes)
+	if err == nil && (len(moved) > 0 || then.Revision != revision || !slices.Equal(then.Steps, bare(now.Steps))) {
+		return &reconcile.Blocked{Why: "deployment " + now.Deployment + " has moved since the plan was made", Hint: "plan anew"}
+	}
+	return err
+}
+
+func (p *savedPlan) realm(ref schema.RealmRef) savedRealm {
+	i := slices.IndexFunc(p.Realms, func(r savedRealm) bool { return r.Server == ref.Server && r.Realm == ref.Realm })
+	return p.Realms[i]
+}
+
 // agreed holds the changes of a pass against those that were planned for its realm.
 func (p *savedPlan) agreed(facts schema.Facts, ref schema.RealmRef) func([]drift.Change) error {
-	i := slices.IndexFunc(p.Realms, func(r savedRealm) bool { return r.Server == ref.Server && r.Realm == ref.Realm })
+	then := p.realm(ref)
 	return func(changes []drift.Change) error {
-		moved, err := drift.Disagreements(facts, p.Realms[i].Changes, changes)
+		moved, err := drift.Disagreements(facts, then.Changes, changes)
 		if err != nil || len(moved) == 0 {
 			return err
 		}
