@@ -45,7 +45,7 @@ func (w *world) use(d *local.Driver, want schema.Deployment) *traffic.Traffic {
 	if err := traffic.Make(w.t.Context(), c); err != nil {
 		w.t.Fatal(err)
 	}
-	return w.begin(traffic.Front{URL: w.url(), Admin: c})
+	return w.resume(d, want) // signed in anew: before 26.7.3, rights in a new realm are those of a new token
 }
 
 // resume has people use it again.
