@@ -27,6 +27,7 @@ const (
 	Fence   Verb = "fence"   // its database takes no write, whoever starts it; where it was stopped for that, standbys have got all first
 	Promote Verb = "promote" // its database, a standby or a fenced one, is the primary, and waits for no standby
 	Follow  Verb = "follow"  // its database is a standby that streams; where that is declared, the primary waits for it from then on
+	Restore Verb = "restore" // its nodes' database is Database, which a backup was restored into, and the one that was is set aside; no node runs
 	Degrade Verb = "degrade" // the primary waits for its database, a standby, no longer
 )
 
@@ -36,6 +37,7 @@ type Step struct {
 	Node     string `json:"node,omitempty"`
 	Region   string `json:"region,omitempty"`   // that the node stands in, or that is meant
 	Revision string `json:"revision,omitempty"` // prepare, add, replace
+	Database string `json:"database,omitempty"` // restore
 	Epoch    int64  `json:"epoch,omitempty"`    // 0 in a plan
 	Why      string `json:"why,omitempty"`
 }

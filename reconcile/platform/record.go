@@ -33,6 +33,8 @@ type Record struct {
 	GaveUp  GaveUp    `json:"gaveUp"`           // the last switchover, where it was given up
 	Decided Decided   `json:"decided"`          // who set out for Toward, or last for Active
 
+	Restore Restoring `json:"restore"` // a backup that takes the place of the database; zero where none does
+
 	To    Release    `json:"to"`              // what the nodes are brought to
 	Good  Release    `json:"good"`            // what all of them last ran and were admitted with
 	Began int64      `json:"began,omitempty"` // the epoch at which the move to To began or was resumed
@@ -42,6 +44,14 @@ type Record struct {
 	Tries int        `json:"tries,omitempty"` // how often it was given another epoch, because the platform never took it up
 	At    time.Time  `json:"at,omitzero"`     // when it was begun, UTC
 	Fault Fault      `json:"fault"`           // why the move stopped
+}
+
+// Restoring is a backup on its way into the place of the database. While there is one, neither regions nor revisions move.
+type Restoring struct {
+	Database string `json:"database,omitempty"` // it was restored into
+	Point    string `json:"point,omitempty"`    // what people know the backup by
+	Done     bool   `json:"done,omitempty"`     // it is there, and nodes are on their way back
+	Why      string `json:"why,omitempty"`      // it couldn't be put there, and nodes are on their way back to what was
 }
 
 // Release is one revision of what nodes run.

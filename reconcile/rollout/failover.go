@@ -10,8 +10,12 @@ import (
 	"github.com/cloakwork/cloakwork/schema"
 )
 
-// Next is what happens next to a deployment: first to its regions, then to its nodes. While regions move, nodes wait.
+// Next is what happens next to a deployment: first to its regions, then to its nodes. While regions move, nodes wait, and both
+// while a backup is on its way into the place of the database.
 func Next(want schema.Deployment, have platform.Seen, now time.Time) Decision {
+	if have.Record.Restore.Database != "" {
+		return restoring(want, have, now)
+	}
 	d := Failover(want, have, now)
 	silent := d.Verdict == drift.InSync
 	if d.Step != nil || d.Record.Toward != "" || d.Verdict == drift.Progressing || d.Record != have.Record && !silent {
@@ -41,7 +45,7 @@ func Next(want schema.Deployment, have platform.Seen, now time.Time) Decision {
 // primary waits for it no longer.
 func Failover(want schema.Deployment, have platform.Seen, now time.Time) Decision {
 	f := &failover{upgrade: &upgrade{want: want, seen: have, record: have.Record, now: now.UTC()}}
-	if len(f.everywhere()) < 2 || f.record.Active == "" {
+	if len(f.everywhere()) < 2 || f.record.Active == "" || f.record.Restore.Database != "" { // a restore is nobody's but Next's
 		return f.decision(nil, drift.InSync, "")
 	}
 	if want.DB.Managed() && !f.based() { // there is nothing yet that could move

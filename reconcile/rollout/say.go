@@ -173,7 +173,7 @@ func (u *upgrade) plan(how platform.How) string {
 func doing(s drift.Step) string {
 	words := map[drift.Verb]string{drift.Prepare: "preparing", drift.Dump: "dumping the database", drift.Drain: "draining", drift.Replace: "replacing",
 		drift.Start: "starting", drift.Probe: "logging in through", drift.Admit: "admitting", drift.Add: "adding", drift.Remove: "removing",
-		drift.Gate: "holding requests of", drift.Open: "opening", drift.Stop: "stopping", drift.Fence: "fencing", drift.Degrade: "no longer waiting for", drift.Promote: "promoting",
+		drift.Gate: "holding requests of", drift.Open: "opening", drift.Stop: "stopping", drift.Restore: "putting the backup in the place of the database of", drift.Fence: "fencing", drift.Degrade: "no longer waiting for", drift.Promote: "promoting",
 		drift.Follow: "making a standby of"}[s.Verb]
 	switch {
 	case s.Node != "":

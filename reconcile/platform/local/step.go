@@ -39,6 +39,7 @@ var verbs = map[drift.Verb]verb{
 	drift.Promote: {(*work).promote, 3 * time.Minute},
 	drift.Follow:  {(*work).follow, 2 * time.Hour},
 	drift.Degrade: {(*work).degrade, time.Minute},
+	drift.Restore: {(*work).exchange, 3 * time.Minute},
 }
 
 // work is a step on its way.

@@ -1,6 +1,7 @@
 package postgres
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -9,15 +10,16 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"maps"
 	"os"
 	"path/filepath"
 	"regexp"
-	"slices"
 	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/cloakwork/cloakwork/reconcile/platform"
 )
 
 // Dump is a consistent copy of the database, as of one moment. It stands beside its file, in FILE.json.
@@ -31,28 +33,8 @@ type Dump struct {
 	Counts  Counts    `json:"counts"` // what is in it
 }
 
-// Counts are the rows of each table, public.realm.
-type Counts map[string]int64
-
-// Differ says how what was restored differs from what was dumped; "" is not at all.
-func (c Counts) Differ(restored Counts) string {
-	var all []string
-	tables := maps.Clone(c)
-	maps.Copy(tables, restored)
-	for _, table := range slices.Sorted(maps.Keys(tables)) {
-		want, dumped := c[table]
-		have, there := restored[table]
-		switch {
-		case !there:
-			all = append(all, table+" is missing")
-		case !dumped:
-			all = append(all, table+" was not dumped")
-		case want != have:
-			all = append(all, fmt.Sprintf("%s has %d rows of %d", table, have, want))
-		}
-	}
-	return strings.Join(all, ", ")
-}
+// Counts are the rows of each table.
+type Counts = platform.Counts
 
 // Dump writes the database into a file, while it serves. The file is there when it is complete and on the disk, and not before;
 // one that is there already is what is returned. A standby can be dumped as well.
@@ -89,36 +71,16 @@ func ReadDump(file string) (d Dump, err error) {
 func (s Server) dump(ctx context.Context, file string) (d Dump, err error) {
 	partial := file + ".partial"
 	defer os.Remove(partial)
-	conn, err := s.connect(ctx, Database)
-	if err != nil {
-		return d, err
-	}
-	defer conn.Close(context.WithoutCancel(ctx))
-	// What is dumped and what is counted is the same moment.
-	tx, err := conn.BeginTx(ctx, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly})
-	if err != nil {
-		return d, err
-	}
-	var snapshot string
-	err = tx.QueryRow(ctx, "SELECT pg_export_snapshot(), (SELECT system_identifier::text FROM pg_control_system()), now()").Scan(&snapshot, &d.System, &d.At)
-	if err != nil {
-		return d, err
-	}
-	if d.Counts, err = count(ctx, tx); err != nil {
-		return d, err
-	}
-	passfile, err := s.passfile()
-	if err != nil {
-		return d, err
-	}
 	if err := touch(partial); err != nil {
 		return d, err
 	}
-	if _, err := s.runAs(ctx, ours(), []string{"PGPASSFILE=" + passfile}, "pg_dump", "--format=custom", "--file="+partial, "--snapshot="+snapshot,
-		"--host="+s.path("run"), "--port=5432", "--username="+string(Own), "--no-password", "--lock-wait-timeout=60s", Database); err != nil {
+	if d, err = s.snapshot(ctx, func(args []string, env string) error {
+		_, err := s.runAs(ctx, ours(), []string{env}, "pg_dump", append(args, "--file="+partial)...)
+		return err
+	}); err != nil {
 		return d, err
 	}
-	d.File, d.At, d.Version = file, d.At.UTC().Truncate(time.Second), s.Programs.Version
+	d.File = file
 	if d.Bytes, d.SHA256, err = sum(partial); err != nil {
 		return d, err
 	}
@@ -133,6 +95,52 @@ func (s Server) dump(ctx context.Context, file string) (d Dump, err error) {
 		return d, err
 	}
 	return d, settle(filepath.Dir(file))
+}
+
+// DumpTo is Dump to wherever: nothing of it is on a disk of ours, and nothing is held meanwhile that another act waits for.
+// Who stops reading ends it.
+func (s Server) DumpTo(ctx context.Context, to io.Writer) (Dump, error) {
+	d, err := s.snapshot(ctx, func(args []string, env string) error {
+		return s.pipe(ctx, ours(), []string{env}, nil, to, "pg_dump", args...)
+	})
+	if err != nil {
+		return d, s.explain(fmt.Errorf("dump database %s: %w", s.Name, err))
+	}
+	return d, nil
+}
+
+// Conflicts tells whether a standby ended a statement because it was in the way of following its primary.
+func Conflicts(err error) bool {
+	var refused *pgconn.PgError
+	return err != nil && (strings.Contains(err.Error(), "conflict with recovery") || errors.As(err, &refused) && refused.Code == "40001")
+}
+
+// snapshot has pg_dump dump a moment, and counts what is there at that same moment.
+func (s Server) snapshot(ctx context.Context, dump func(args []string, env string) error) (d Dump, err error) {
+	conn, err := s.connect(ctx, Database)
+	if err != nil {
+		return d, err
+	}
+	defer conn.Close(context.WithoutCancel(ctx))
+	tx, err := conn.BeginTx(ctx, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly})
+	if err != nil {
+		return d, err
+	}
+	var name string
+	err = tx.QueryRow(ctx, "SELECT pg_export_snapshot(), (SELECT system_identifier::text FROM pg_control_system()), now()").Scan(&name, &d.System, &d.At)
+	if err != nil {
+		return d, err
+	}
+	if d.Counts, err = count(ctx, tx); err != nil {
+		return d, err
+	}
+	passfile, err := s.passfile()
+	if err != nil {
+		return d, err
+	}
+	d.At, d.Version = d.At.UTC().Truncate(time.Second), s.Programs.Version
+	return d, dump([]string{"--format=custom", "--snapshot=" + name, "--host=" + s.path("run"), "--port=5432", "--username=" + string(Own),
+		"--no-password", "--lock-wait-timeout=60s", "--dbname=" + Database}, "PGPASSFILE="+passfile)
 }
 
 // touch makes an empty file that only we may read.
@@ -220,6 +228,48 @@ func (s Server) restore(ctx context.Context, file, database string) (Counts, err
 	} else if n != d.Bytes || digest != d.SHA256 {
 		return nil, fmt.Errorf("it isn't what was dumped: %d bytes of digest %.12s, where there were %d of %.12s", n, digest, d.Bytes, d.SHA256)
 	}
+	return s.into(ctx, database, func(args []string, env string) error {
+		_, err := s.runAs(ctx, ours(), []string{env}, "pg_restore", append(args, file)...)
+		return err
+	})
+}
+
+// RestoreFrom is Restore of a dump that comes from wherever. Whether it is the right one, the caller has to know. Where it
+// fails, the database may be left, empty.
+func (s Server) RestoreFrom(ctx context.Context, from io.Reader, database string) (counts Counts, err error) {
+	err = s.alone(ctx, dumpLock, func(s Server) error {
+		counts, err = s.into(ctx, database, func(args []string, env string) error {
+			read := &remembering{Reader: from}
+			err := s.pipe(ctx, ours(), []string{env}, read, nil, "pg_restore", args...)
+			return cmp.Or(read.err, err) // what it was fed by knows better
+		})
+		return err
+	})
+	if err != nil {
+		return nil, s.explain(fmt.Errorf("restore into database %s of %s: %w", database, s.Name, err))
+	}
+	return counts, nil
+}
+
+// remembering is a reader that knows why it ended early: a program that is fed by it only sees an end.
+type remembering struct {
+	io.Reader
+	err error
+}
+
+func (r *remembering) Read(p []byte) (int, error) {
+	n, err := r.Reader.Read(p)
+	if err != nil && err != io.EOF {
+		r.err = err
+	}
+	return n, err
+}
+
+// into has pg_restore fill a database that is empty or isn't there, and counts what is in it then.
+func (s Server) into(ctx context.Context, database string, restore func(args []string, env string) error) (Counts, error) {
+	if !databaseName.MatchString(database) {
+		return nil, fmt.Errorf("%q is no name for a database", database)
+	}
 	conn, err := s.connect(ctx, "postgres")
 	if err != nil {
 		return nil, err
@@ -242,8 +292,8 @@ func (s Server) restore(ctx context.Context, file, database string) (Counts, err
 	if err != nil {
 		return nil, err
 	}
-	if _, err := s.runAs(ctx, ours(), []string{"PGPASSFILE=" + passfile}, "pg_restore", "--dbname="+database, "--single-transaction", "--exit-on-error",
-		"--no-owner", "--role="+string(Keycloak), "--host="+s.path("run"), "--port=5432", "--username="+string(Own), "--no-password", file); err != nil {
+	if err := restore([]string{"--dbname=" + database, "--single-transaction", "--exit-on-error", "--no-owner", "--role=" + string(Keycloak),
+		"--host=" + s.path("run"), "--port=5432", "--username=" + string(Own), "--no-password"}, "PGPASSFILE="+passfile); err != nil {
 		return nil, err
 	}
 	return count(ctx, into)

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -107,8 +108,18 @@ func (s Server) run(ctx context.Context, env []string, program string, args ...s
 	return s.runAs(ctx, a, env, program, args...)
 }
 
-// runAs is run as another account. A program that is to end is asked first.
+// runAs is run as another account.
 func (s Server) runAs(ctx context.Context, a Account, env []string, program string, args ...string) (string, error) {
+	var said bytes.Buffer
+	err := s.pipe(ctx, a, env, nil, &said, program, args...)
+	if err != nil {
+		return "", err
+	}
+	return said.String(), nil
+}
+
+// pipe runs a program between a reader and a writer, either of which may be nil. A program that is to end is asked first.
+func (s Server) pipe(ctx context.Context, a Account, env []string, from io.Reader, to io.Writer, program string, args ...string) error {
 	cmd := exec.CommandContext(ctx, s.Programs.path(program), args...)
 	cmd.Env, cmd.Dir = append(append([]string{}, environment...), env...), "/"
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // what it starts itself ends with it
@@ -121,14 +132,17 @@ func (s Server) runAs(ctx context.Context, a Account, env []string, program stri
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGTERM) }
 	cmd.WaitDelay = 10 * time.Second
 	var said bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &said, &said
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = from, to, &said
 	if err := cmd.Run(); err != nil {
 		if ctx.Err() != nil {
 			err = ctx.Err()
 		}
-		return "", s.explain(fmt.Errorf("%s: %w: %s", program, err, lastLines(said.String())))
+		if printed, ok := to.(*bytes.Buffer); ok {
+			said.WriteString(printed.String())
+		}
+		return s.explain(fmt.Errorf("%s: %w: %s", program, err, lastLines(said.String())))
 	}
-	return said.String(), nil
+	return nil
 }
 
 // lastLines is the end of what a program said, on one line.
