@@ -22,6 +22,7 @@ type Controller struct {
 	State        string                 `json:"state"`
 	Metrics      Metrics                `json:"metrics"`
 	Restore      Restore                `json:"restore"`
+	Backups      Backups                `json:"backups"`
 	Servers      map[string]Server      `json:"servers"`
 	Sources      map[string]Source      `json:"sources"`
 	Destinations map[string]Destination `json:"destinations"`
@@ -37,6 +38,11 @@ type (
 	Restore struct {
 		Recipients []string `json:"recipients"` // age's; none: secrets are left out
 		Keep       Duration `json:"keep"`
+	}
+	// Backups is how it is proven that the backups of deployments can be restored.
+	Backups struct {
+		Identity Credential `json:"identity"` // age's, by which they are opened; none: it isn't proven
+		Prove    string     `json:"prove"`    // cron, when the newest of each is restored aside
 	}
 	// Server is a Keycloak that somebody else runs.
 	Server struct {
@@ -107,7 +113,8 @@ type (
 		Bucket    string     `json:"bucket"`
 		Prefix    string     `json:"prefix"`
 		Region    string     `json:"region"`
-		Endpoint  string     `json:"endpoint"` // of a service that isn't Amazon's
+		Endpoint  string     `json:"endpoint"`  // of a service that isn't Amazon's
+		PathStyle *bool      `json:"pathStyle"` // the bucket stands in the path; absent: with an endpoint it does
 		AccessKey Credential `json:"accessKey"`
 		SecretKey Credential `json:"secretKey"`
 	}
@@ -135,6 +142,9 @@ type (
 
 // RestoreKeep is how long restore points are kept where nobody says how long.
 const RestoreKeep = 30 * 24 * time.Hour
+
+// ProveDaily is when backups are restored aside where nobody says when.
+const ProveDaily = "30 5 * * *"
 
 // Given tells whether there is such a secret.
 func (c Credential) Given() bool { return c != Credential{} }
@@ -217,7 +227,7 @@ func (r *controlling) at(path string) Origin {
 }
 
 // secretFields are those that say where a secret is found.
-var secretFields = []string{"password", "clientSecret", "token", "sshKey", "fingerprints", "accessKey", "secretKey"}
+var secretFields = []string{"password", "clientSecret", "token", "sshKey", "fingerprints", "accessKey", "secretKey", "identity"}
 
 const whereSecretsAre = "name where it is found: {file: PATH} or {env: NAME}"
 
@@ -260,6 +270,11 @@ func (r *controlling) checks() {
 	}
 	if r.Restore.Keep == 0 {
 		r.Restore.Keep = Duration(RestoreKeep)
+	}
+	if r.Backups.Prove == "" {
+		r.Backups.Prove = ProveDaily
+	} else if _, err := cron.ParseStandard(r.Backups.Prove); err != nil {
+		r.problem(r.at("backups.prove"), `write the five fields of cron, such as "0 5 * * *"`, "backups.prove: %q is not a schedule", r.Backups.Prove)
 	}
 	for _, name := range sortedKeys(r.Servers) {
 		r.server("servers."+name, name, r.Servers[name])

@@ -120,6 +120,7 @@ func (d *deploying) read() *Deployment {
 	d.nodes()
 	d.files()
 	d.times()
+	d.copies()
 	d.rules()
 	if d.Deployment.Revision, err = d.revision(); err != nil {
 		d.problem(d.start, "", "spec: %s", err)
@@ -298,10 +299,8 @@ func (d *deploying) times() {
 		check(at+".schedule", window.Schedule)
 	}
 	for i, b := range d.Backups {
-		if at := index("backups", i); b.To == "" || b.Schedule == "" {
-			d.problem(d.at(at), "write {to: a destination, schedule: when}", "spec.%s needs a destination and a schedule", at)
-		} else {
-			check(at+".schedule", b.Schedule)
+		if b.Schedule != "" {
+			check(index("backups", i)+".schedule", b.Schedule)
 		}
 	}
 }

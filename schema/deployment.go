@@ -84,7 +84,8 @@ type (
 		Name     string   `json:"name"`
 		Zones    []string `json:"zones"`
 		Location string   `json:"location"`
-		Address  string   `json:"address"` // on platform local
+		Provider string   `json:"provider"` // whoever could lose all that is there at once
+		Address  string   `json:"address"`  // on platform local
 	}
 	Failover struct {
 		Mode  string   `json:"mode"`  // automatic or manual
@@ -108,12 +109,15 @@ type (
 	}
 	// Secret is a value, or names one that the platform keeps.
 	Secret struct{ Value, Name, Key string }
+	// Backup is a copy of the database that is taken again and again.
 	Backup struct {
-		To       string   `json:"to"`
-		Class    string   `json:"class"`
+		To       string   `json:"to"`    // a destination of the controller's configuration
+		Class    string   `json:"class"` // those of one class and destination are kept together
 		Schedule string   `json:"schedule"`
-		Keep     Duration `json:"keep"`
-		Encrypt  string   `json:"encrypt"`
+		Keep     Duration `json:"keep"`    // zero: for ever
+		Encrypt  string   `json:"encrypt"` // age's recipients, parted by commas, or NotEncrypted
+		Origin   Origin   `json:"-"`       // of To
+		shown    string   // To, or that it came from $(…)
 	}
 	// Network says who may reach what: ordered rules, of which the first that matches holds.
 	Network struct {
@@ -164,6 +168,9 @@ type (
 		Limits   map[string]string `json:"limits"`
 	}
 )
+
+// NotEncrypted is what Backup.Encrypt says where anybody who gets at a backup may read it.
+const NotEncrypted = "none"
 
 // Region is the region of a name, and whether the deployment has it.
 func (d Deployment) Region(name string) (Region, bool) {

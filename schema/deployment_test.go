@@ -61,7 +61,7 @@ func TestARevisionIsAnotherWhereANodeMustStartAnew(t *testing.T) {
 func TestADeploymentHoldsItsDefaults(t *testing.T) {
 	d := deployment(t, nil, "")
 	got := fmt.Sprintln(d.Instances, d.Regions, d.Active, d.Standby, d.Failover, d.DB.Replication, d.DB.WhenStandbyLost, d.Update, d.Limits, d.Drift, d.Slots("eu"))
-	if want := "1 [{eu []  }] eu warm {manual 30s} synchronous wait {Auto  hold []} {1} correct [eu-0]\n"; got != want {
+	if want := "1 [{eu []   }] eu warm {manual 30s} synchronous wait {Auto  hold []} {1} correct [eu-0]\n"; got != want {
 		t.Errorf("got  %swant %s", got, want)
 	}
 }
@@ -78,7 +78,7 @@ func TestDurationsKnowDays(t *testing.T) {
 
 func TestNoProblemOfADeploymentShowsWhatCameFromOutside(t *testing.T) {
 	text := small + "  env: [{name: $(env:NAME), value: x}]\n  schedule: $(env:SCHEDULE)\n  update: {windows: [{schedule: $(env:WINDOW), duration: 1h}]}\n  network: {login: [{allow: $(env:NET)}]}\n" +
-		"  regions: [{name: a, address: $(env:ADDRESS)}, {name: $(env:REGION)}]\n  active: $(env:ACTIVE)\n  residency: [$(env:RESIDENCY)]\n  cache: {configFile: $(env:FILE)}\n  backups: [{to: x, schedule: $(env:BACKUP)}]\n"
+		"  regions: [{name: a, address: $(env:ADDRESS)}, {name: $(env:REGION)}]\n  active: $(env:ACTIVE)\n  residency: [$(env:RESIDENCY)]\n  cache: {configFile: $(env:FILE)}\n  backups: [{to: $(env:TO), schedule: $(env:BACKUP), class: $(env:CLASS), encrypt: $(env:KEY)}]\n"
 	d := Load(fstest.MapFS{"eu.yaml": {Data: []byte(text)}}, Options{Env: func(string) (string, bool) { return "hidden", true }})
 	if len(d.Problems) < 5 {
 		t.Errorf("only %d problems: %v", len(d.Problems), d.Problems)
