@@ -80,7 +80,7 @@ check: deps ## gofmt, vet, staticcheck, a build for macOS, and the race detector
 	CGO_ENABLED=1 $(WITH) go test -race -timeout 30m -skip '^TestEveryCrashOf(Flows|Authorization|Everything)' ./reconcile ./reconcile/git ./reconcile/keycloak/... ./reconcile/platform/local/dataplane
 
 # Tools of the tests, as command:packages of Debian. Of PostgreSQL we need the programs: Debian's package is told to make no server of its own.
-TOOLS := javac:default-jdk-headless mvn:maven git:git sshd:openssh-server gcc:gcc,libc6-dev /usr/lib/postgresql/*/bin/postgres:postgresql
+TOOLS := javac:default-jdk-headless mvn:maven git:git sshd:openssh-server gcc:gcc,libc6-dev /usr/lib/postgresql/*/bin/postgres:postgresql pip3:python3-pip
 
 deps: ## install the tools that tests need, where they are missing and root may
 	@packages=; \

@@ -52,7 +52,7 @@ func (c *cli) explained(ctx context.Context, asked string, paths []string) error
 		return err
 	}
 	defer r.close()
-	conf, refs, _, err := c.meant(paths)
+	conf, refs, _, err := c.meant(paths, r.file)
 	if err != nil {
 		return err
 	}

@@ -152,6 +152,9 @@ func placed(d schema.Declared, prefix string) schema.Declared {
 	}
 	for _, deployment := range d.Deployments {
 		deployment.Origin = put(deployment.Origin)
+		for i := range deployment.Backups {
+			deployment.Backups[i].Origin = put(deployment.Backups[i].Origin)
+		}
 	}
 	if e := d.Environment; e != nil {
 		e.Origin = put(e.Origin)

@@ -15,7 +15,7 @@ func openLocal(c *cli, settings schema.Platforms, state string) (host, error) {
 	if err != nil {
 		return host{}, err
 	}
-	return host{Driver: driver, Fits: local.Fits, Admin: driver.Connection, Close: driver.Close}, nil
+	return host{Driver: driver, Fits: local.Fits, Admin: driver.Connection, Dumps: driver, Close: driver.Close}, nil
 }
 
 // distributions is where the archives of Keycloak come from, with {version} in it; "" is Maven's own repository.

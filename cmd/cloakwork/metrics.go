@@ -17,6 +17,7 @@ import (
 
 	"github.com/cloakwork/cloakwork/drift"
 	"github.com/cloakwork/cloakwork/reconcile"
+	"github.com/cloakwork/cloakwork/reconcile/backup"
 	"github.com/cloakwork/cloakwork/reconcile/platform"
 	"github.com/cloakwork/cloakwork/schema"
 )
@@ -36,6 +37,8 @@ type metrics struct {
 	nodes    *prometheus.GaugeVec
 	epoch    *prometheus.GaugeVec
 
+	backupTaken, backupProven, backupWell *prometheus.GaugeVec
+
 	mu      sync.Mutex
 	realms  map[string]map[schema.RealmRef]bool // by source, those that have a gauge
 	deploys map[string]map[string]bool
@@ -53,18 +56,21 @@ func newMetrics() *metrics {
 		passes:   counter("cloakwork_passes_total", "Passes that have ended, by what they came to.", "source", "of", "verdict"),
 		seconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "cloakwork_pass_seconds", Help: "How long passes took.",
 			Buckets: []float64{.1, .25, .5, 1, 2.5, 5, 10, 30, 60, 300}}, []string{"source", "of"}),
-		changes:  counter("cloakwork_changes_total", "Changes that passes found, by what was to be done, why, and how it ended.", "source", "op", "cause", "outcome"),
-		requests: counter("cloakwork_keycloak_requests_total", "Requests to the admin API, repeats included; status none where no answer came.", "server", "method", "status"),
-		drifted:  gauge("cloakwork_drifted_objects", "Objects of a realm that drifted, as its last pass found them.", "source", "server", "realm"),
-		success:  gauge("cloakwork_source_last_success_timestamp_seconds", "When the source's repository could last be read.", "source"),
-		life:     gauge("cloakwork_deployment_lifecycle", "1 for the lifecycle that a deployment is in.", "deployment", "lifecycle"),
-		nodes:    gauge("cloakwork_deployment_nodes", "Nodes of a deployment: all, those that are ready, and those that get requests.", "deployment", "state"),
-		epoch:    gauge("cloakwork_deployment_epoch", "The epoch of a deployment's record.", "deployment"),
-		realms:   map[string]map[schema.RealmRef]bool{}, deploys: map[string]map[string]bool{},
+		changes:      counter("cloakwork_changes_total", "Changes that passes found, by what was to be done, why, and how it ended.", "source", "op", "cause", "outcome"),
+		requests:     counter("cloakwork_keycloak_requests_total", "Requests to the admin API, repeats included; status none where no answer came.", "server", "method", "status"),
+		drifted:      gauge("cloakwork_drifted_objects", "Objects of a realm that drifted, as its last pass found them.", "source", "server", "realm"),
+		success:      gauge("cloakwork_source_last_success_timestamp_seconds", "When the source's repository could last be read.", "source"),
+		life:         gauge("cloakwork_deployment_lifecycle", "1 for the lifecycle that a deployment is in.", "deployment", "lifecycle"),
+		nodes:        gauge("cloakwork_deployment_nodes", "Nodes of a deployment: all, those that are ready, and those that get requests.", "deployment", "state"),
+		epoch:        gauge("cloakwork_deployment_epoch", "The epoch of a deployment's record.", "deployment"),
+		backupTaken:  gauge("cloakwork_backup_last_taken_timestamp_seconds", "The moment that the newest backup is of.", "deployment", "class", "to"),
+		backupProven: gauge("cloakwork_backup_last_proven_timestamp_seconds", "When a backup was last restored aside with all that was in it.", "deployment", "class", "to"),
+		backupWell:   gauge("cloakwork_backup_well", "1 where the last try to take a backup, or to prove one, came to what it should.", "deployment", "class", "to", "of"),
+		realms:       map[string]map[schema.RealmRef]bool{}, deploys: map[string]map[string]bool{},
 	}
 	info := gauge("cloakwork_build_info", "1, with the version of the program.", "version")
 	info.WithLabelValues(version()).Set(1)
-	m.registry.MustRegister(m.passes, m.seconds, m.changes, m.requests, m.drifted, m.success, m.life, m.nodes, m.epoch, info,
+	m.registry.MustRegister(m.passes, m.seconds, m.changes, m.requests, m.drifted, m.success, m.life, m.nodes, m.epoch, m.backupTaken, m.backupProven, m.backupWell, info,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
@@ -202,4 +208,27 @@ func (m *metrics) serve(ctx context.Context, address string) (at net.Addr, stopp
 	}()
 	release := context.AfterFunc(ctx, func() { server.Close() })
 	return l.Addr(), func() { release(); server.Close(); <-done }, nil
+}
+
+// backedUp shows how the backups of a deployment stand; none: there are none any more.
+func (m *metrics) backedUp(deployment string, all []backup.Standing) {
+	for _, of := range []*prometheus.GaugeVec{m.backupTaken, m.backupProven, m.backupWell} {
+		of.DeletePartialMatch(prometheus.Labels{"deployment": deployment})
+	}
+	for _, s := range all {
+		labels := []string{deployment, s.Class, s.To}
+		if !s.LastAt.IsZero() {
+			m.backupTaken.WithLabelValues(labels...).Set(float64(s.LastAt.Unix()))
+		}
+		if !s.ProvenAt.IsZero() {
+			m.backupProven.WithLabelValues(labels...).Set(float64(s.ProvenAt.Unix()))
+		}
+		for state, well := range map[string]bool{"taken": s.Why == "", "proven": s.Unproven == ""} {
+			is := 0.0
+			if well {
+				is = 1
+			}
+			m.backupWell.WithLabelValues(append(labels, state)...).Set(is)
+		}
+	}
 }

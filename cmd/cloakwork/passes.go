@@ -23,7 +23,7 @@ func (c *cli) passes(ctx context.Context, args []string, mode reconcile.Mode) (r
 		return nil, false, err
 	}
 	defer r.close()
-	conf, refs, failed, err := c.meant(args)
+	conf, refs, failed, err := c.meant(args, r.file)
 	if err != nil {
 		return nil, failed, err
 	}
@@ -117,11 +117,14 @@ func (r *reach) pass(ctx context.Context, conf *configuration, p reconcile.Pass,
 
 // meant are the manifests that a command line names, with their problems printed, and the realms that it is about. Failed
 // tells whether any of these has a problem.
-func (c *cli) meant(args []string) (conf *configuration, refs []schema.RealmRef, failed bool, err error) {
+func (c *cli) meant(args []string, file *config) (conf *configuration, refs []schema.RealmRef, failed bool, err error) {
 	if conf, err = c.configuration(args); err != nil {
 		return nil, nil, false, err
 	}
 	conf.declared = c.unserved(conf.declared)
+	if file != nil {
+		conf.declared = file.PermitBackups(conf.declared)
+	}
 	c.problems(conf.declared)
 	refs, err = c.wanted(conf.declared)
 	deployments := c.deployments(conf.declared)

@@ -22,6 +22,7 @@ type host struct {
 	platform.Driver
 	Fits  func(schema.Deployment) error                                     // why a deployment is none for it; may be nil
 	Admin func(context.Context, schema.Deployment) (keycloak.Config, error) // how a deployment's Keycloak is reached, and as whom
+	Dumps platform.Dumps                                                    // copies the databases of deployments; nil where it can't
 	Close func() error                                                      // gives up what is under way; may be nil
 }
 
@@ -92,6 +93,19 @@ func (p *platforms) drive(d *schema.Deployment) (platform.Driver, error) {
 	}
 	p.driven[d.Name] = *d
 	return s.Driver, nil
+}
+
+// dumps is what copies the database of a deployment.
+func (p *platforms) dumps(d *schema.Deployment) (platform.Dumps, error) {
+	if _, err := p.drive(d); err != nil {
+		return nil, err
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if dumps := p.opened[d.Platform].Dumps; dumps != nil {
+		return dumps, nil
+	}
+	return nil, fmt.Errorf("deployment %s: platform %s makes no backups", d.Name, d.Platform)
 }
 
 // admin is how the Keycloak of a deployment is reached; ok tells whether there is a deployment of that name.

@@ -97,7 +97,7 @@ func (c *cli) root() *cobra.Command {
 	f.StringVar(&c.flags.logFormat, "log-format", "text", "form of the log: text or json")
 	f.StringVar(&c.flags.logLevel, "log-level", "", "least level that is logged: debug, info, warn or error (default warn, run: info)")
 	f.BoolVar(&c.flags.noColor, "no-color", false, "no colours, also on a terminal")
-	root.AddCommand(c.validate(), c.plan(), c.apply(), c.drift(), c.explain(), c.export(), c.run(), c.status(), c.failover(), c.resume(), c.rollback(), c.diagnose(), c.dataplane(), c.version(), c.action(), c.docs())
+	root.AddCommand(c.validate(), c.plan(), c.apply(), c.drift(), c.explain(), c.export(), c.run(), c.status(), c.failover(), c.resume(), c.rollback(), c.restore(), c.diagnose(), c.dataplane(), c.version(), c.action(), c.docs())
 	return root
 }
 

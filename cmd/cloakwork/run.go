@@ -81,6 +81,7 @@ type keeper struct {
 	platforms *platforms
 	metrics   *metrics
 	points    *reconcile.RestorePoints
+	backups   *backups
 	listen    string // where metrics are served; "" for nowhere
 }
 
@@ -100,6 +101,7 @@ func (c *cli) keeper(ctx context.Context) (*keeper, error) {
 	if k.points, err = c.restorePoints(conf); err != nil {
 		return nil, err
 	}
+	k.backups = k.newBackups(conf)
 	k.servers = c.connect(ctx, conf, k.platforms, k.metrics.sent)
 	if conf == nil {
 		w, err := c.flaggedSource(k.platforms)
@@ -139,6 +141,8 @@ func (k *keeper) run(ctx context.Context) error {
 			w.memory.state.Metrics = at.String()
 		}
 	}
+	k.backups.begin(ctx)
+	defer k.backups.Wait()
 	var all sync.WaitGroup
 	for _, w := range k.sources {
 		all.Go(func() {
@@ -181,7 +185,7 @@ func (k *keeper) once(ctx context.Context) error {
 		})
 	}
 	all.Wait()
-	bad := ctx.Err() != nil
+	bad := !k.backups.once(ctx) || ctx.Err() != nil
 	for _, r := range said.reports {
 		bad = bad || status.StateOf(r.Verdict) != status.Success
 		if err := k.print(r); err != nil {

@@ -82,8 +82,13 @@ func (k *keeper) poll(w *watched) (*reconcile.Poll, error) {
 		Seen: func(d schema.Deployment, done reconcile.Deployed) {
 			w.memory.seen(d, done)
 			k.metrics.seen(w.Name, d, done)
+			k.backups.seen(w, to.post, d, done)
 		},
-		Looked: func(l reconcile.Look) { w.memory.looked(l); k.metrics.looked(w.Name, l) },
+		Looked: func(l reconcile.Look) {
+			w.memory.looked(l)
+			k.metrics.looked(w.Name, l)
+			k.backups.looked(w.Name, l)
+		},
 	}, nil
 }
 
@@ -127,7 +132,9 @@ func (c *cli) flaggedSource(p *platforms) (*watched, error) {
 	sum := sha256.Sum256([]byte(url + "\n" + c.flags.branch))
 	w.Name = fmt.Sprintf("%s-%x", filepath.Base(url), sum[:4])
 	w.folder = filepath.Join(p.state, "mirrors", w.Name)
-	w.load = func(tree fs.FS, o schema.Options) schema.Declared { return c.ours(c.load(tree, nil, "", o)) }
+	w.load = func(tree fs.FS, o schema.Options) schema.Declared {
+		return schema.Controller{}.PermitBackups(c.ours(c.load(tree, nil, "", o)))
+	}
 	a, err := c.flaggedAccess(repository)
 	w.read = func() (access, error) { return a, nil }
 	return w, err
@@ -168,7 +175,9 @@ func (c *cli) flaggedAccess(repository string) (a access, err error) {
 func (c *cli) configuredSource(conf *config, p *platforms, servers *connections, name string) *watched {
 	w := &watched{Source: conf.Sources[name], folder: filepath.Join(p.state, "mirrors", name)}
 	w.Repository = conf.repository(w.Repository)
-	w.load = func(tree fs.FS, o schema.Options) schema.Declared { return conf.Permit(name, c.load(tree, nil, "", o)) }
+	w.load = func(tree fs.FS, o schema.Options) schema.Declared {
+		return conf.PermitBackups(conf.Permit(name, c.load(tree, nil, "", o)))
+	}
 	w.read = func() (access, error) { return c.configuredAccess(conf, servers, w.Source) }
 	return w
 }

@@ -14,6 +14,7 @@ import (
 
 	"github.com/cloakwork/cloakwork/drift"
 	"github.com/cloakwork/cloakwork/drift/status"
+	"github.com/cloakwork/cloakwork/reconcile/backup"
 	"github.com/cloakwork/cloakwork/reconcile/platform"
 )
 
@@ -75,6 +76,8 @@ type (
 		Hint    string        `json:"hint,omitempty"`
 		Ended   time.Time     `json:"ended,omitzero"` // when the controller said so
 
+		Backups []backup.Standing `json:"backups,omitempty"`
+
 		kept time.Time // when it was seen by whoever wrote it down
 	}
 	realmReport struct {
@@ -132,6 +135,7 @@ func (c *cli) stand(ctx context.Context, p *platforms) (overview, error) {
 				s.Deployments = slices.Delete(s.Deployments, i, i+1)
 			}
 			one := deployment{deployed: d, Verdict: of[d.Name].Verdict, Says: of[d.Name].Says, Hint: of[d.Name].Hint, Ended: of[d.Name].Ended, kept: d.At}
+			one.Backups = recallBackups(backupsFolder(p.state), d.Name)
 			one.look(ctx, p, now)
 			s.Deployments = append(s.Deployments, one)
 		}
@@ -174,7 +178,8 @@ func (s overview) bad() bool {
 		slices.ContainsFunc(s.Sources, func(f followed) bool { return f.Error != "" || f.Idle }) ||
 		slices.ContainsFunc(s.Deployments, func(d deployment) bool {
 			down := slices.ContainsFunc(d.Nodes, func(n node) bool { return !n.Stopped && !n.Ready })
-			return failed(d.Verdict) || d.Record.Lifecycle == platform.Error || down && d.Record.Lifecycle != platform.Starting
+			backups := slices.ContainsFunc(d.Backups, func(s backup.Standing) bool { return s.Why != "" || s.Unproven != "" })
+			return failed(d.Verdict) || backups || d.Record.Lifecycle == platform.Error || down && d.Record.Lifecycle != platform.Starting
 		})
 }
 
@@ -234,6 +239,9 @@ func (s overview) text(b *strings.Builder, paint drift.Paint) {
 		}
 		for _, n := range d.Nodes {
 			line("  node    %-10s %s%s", drift.Escape(n.Name), strings.Join(n.words(paint), ", "), because(n.Why))
+		}
+		for _, s := range d.Backups {
+			line("  backup  %s", strings.Join(backupWords(s, ago, paint), ", "))
 		}
 		for l := range strings.Lines(d.Record.Fault.Log) {
 			line("  %s %s", paint("faint", "|"), drift.Escape(strings.TrimRight(l, "\r\n")))
@@ -298,6 +306,26 @@ func (n node) words(paint drift.Paint) []string {
 	}
 	if n.View > 0 {
 		words = append(words, "in a cluster of "+count(n.View, "node"))
+	}
+	return words
+}
+
+func backupWords(s backup.Standing, ago func(time.Time) string, paint drift.Paint) []string {
+	words := []string{drift.Escape(s.Class + " to " + s.To)}
+	if s.Last == "" {
+		words[0] += " not yet taken"
+	} else {
+		words[0] += " " + ago(s.LastAt)
+		words = append(words, amount(s.Bytes))
+	}
+	if s.Why != "" {
+		words = append(words, paint("error", "fails since "+s.Since.UTC().Format("2 Jan 15:04"))+because(s.Why))
+	}
+	switch {
+	case s.Unproven != "":
+		words = append(words, paint("error", "not proven")+because(s.Unproven))
+	case !s.ProvenAt.IsZero():
+		words = append(words, "restored "+ago(s.ProvenAt))
 	}
 	return words
 }
