@@ -176,7 +176,7 @@ func TestAWatcherFailsOverWithNobodyElseThereAfterTheDeclaredTime(t *testing.T) 
 				t.Errorf("fences after %s, declared is 1s", waited)
 			}
 			record := r.Now().Record
-			want := platform.Decided{By: "the watcher of milan", Why: "paris hasn't answered since " + lost.UTC().Format("15:04:05"), At: record.Decided.At}
+			want := platform.Decided{By: "the watcher of milan", Why: "paris hasn't answered since " + lost.UTC().Format("15:04:05"), At: record.Decided.At, Epoch: 11}
 			if record.Decided != want || record.Override != "milan" || record.Declared != "paris" || record.Since.IsZero() {
 				t.Errorf("record %+v", record)
 			}

@@ -235,8 +235,17 @@ func TestAPersonMovesADeploymentToAnotherRegion(t *testing.T) {
 	failover(1, "error: move deployment eu from paris to milan: milan hasn't answered since ", "eu", "--to", "milan")
 	p.memory.Mend("milan")
 	p.looks("in sync: eu: 2 of 2 nodes serve")
+	synced := func(name string) { p.memory.Edit(func(s *platform.Seen) { s.Record.Synced = name }) }
+	synced("") // and what was acknowledged may not be in milan
+	failover(1, "error: move deployment eu from paris to milan: milan isn't synchronous, it is 0 bytes behind\n", "eu", "--to", "milan")
+	synced("milan")
 	failover(0, "deployment eu moves from paris to milan, from the controller's next look on\n", "eu", "--to", "milan")
 	p.looks("drifted: eu: git still names paris; milan serves since ")
+	out, _, _ := p.types("status", "--state-dir", p.path("state"))
+	want := regexp.MustCompile(`\n  moved   to milan by the controller \(cloakwork failover --to milan\): gate milan done at epoch \d+, gate paris done at epoch \d+, fence paris done at epoch \d+, promote milan done at epoch \d+, follow paris done at epoch \d+, open milan done at epoch \d+, open paris done at epoch \d+ \d+ s ago\n`)
+	if !want.MatchString(out) {
+		t.Errorf("status shows\n%s", out)
+	}
 	if r, _ := p.memory.Now().Region("milan"); r.Role != platform.Primary {
 		t.Errorf("milan is %+v", r)
 	}

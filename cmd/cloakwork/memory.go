@@ -46,6 +46,7 @@ type deployed struct {
 	Error    string            `json:"error,omitempty"` // why nobody could look since
 	Record   platform.Record   `json:"record"`
 	Move     *moved            `json:"move,omitempty"`
+	Past     []moved           `json:"past,omitempty"` // steps of regions that have ended, oldest first
 	Regions  []region          `json:"regions"`
 	Nodes    []node            `json:"nodes"`
 	Declared schema.Deployment `json:"declared"` // what a driver needs to look again: nothing secret
@@ -92,7 +93,10 @@ type (
 // see takes over a look at a deployment.
 func (d *deployed) see(seen platform.Seen, at time.Time) {
 	d.At, d.Record, d.Error = at.UTC(), seen.Record, ""
-	d.Move, d.Nodes, d.Regions = nil, []node{}, []region{}
+	d.Move, d.Past, d.Nodes, d.Regions = nil, nil, []node{}, []region{}
+	for _, m := range seen.Past {
+		d.Past = append(d.Past, moved(m))
+	}
 	if seen.Move.State != "" {
 		move := moved(seen.Move)
 		d.Move = &move
@@ -107,7 +111,11 @@ func (d *deployed) see(seen platform.Seen, at time.Time) {
 
 // declared is what a driver needs to look at a deployment, and to save its record.
 func declared(d schema.Deployment) schema.Deployment {
-	return schema.Deployment{Name: d.Name, Revision: d.Revision, Platform: d.Platform, Version: d.Version, Image: d.Image, Instances: d.Instances,
+	db := schema.Database{Replication: d.DB.Replication, WhenStandbyLost: d.DB.WhenStandbyLost, Host: d.DB.Host}
+	if d.DB.URL != "" {
+		db.Host = "by its URL" // in which a password may stand
+	}
+	return schema.Deployment{Name: d.Name, DB: db, Revision: d.Revision, Platform: d.Platform, Version: d.Version, Image: d.Image, Instances: d.Instances,
 		HTTP: d.HTTP, Regions: d.Regions, Active: d.Active, Standby: d.Standby, Failover: d.Failover, Update: d.Update, Limits: d.Limits}
 }
 

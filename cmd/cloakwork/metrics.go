@@ -36,6 +36,7 @@ type metrics struct {
 	life     *prometheus.GaugeVec
 	nodes    *prometheus.GaugeVec
 	epoch    *prometheus.GaugeVec
+	regions  regionMetrics
 
 	backupTaken, backupProven, backupWell *prometheus.GaugeVec
 
@@ -66,10 +67,14 @@ func newMetrics() *metrics {
 		backupTaken:  gauge("cloakwork_backup_last_taken_timestamp_seconds", "The moment that the newest backup is of.", "deployment", "class", "to"),
 		backupProven: gauge("cloakwork_backup_last_proven_timestamp_seconds", "When a backup was last restored aside with all that was in it.", "deployment", "class", "to"),
 		backupWell:   gauge("cloakwork_backup_well", "1 where the last try to take a backup, or to prove one, came to what it should.", "deployment", "class", "to", "of"),
+		regions:      newRegionMetrics(gauge),
 		realms:       map[string]map[schema.RealmRef]bool{}, deploys: map[string]map[string]bool{},
 	}
 	info := gauge("cloakwork_build_info", "1, with the version of the program.", "version")
 	info.WithLabelValues(version()).Set(1)
+	for _, of := range m.regions.all() {
+		m.registry.MustRegister(of)
+	}
 	m.registry.MustRegister(m.passes, m.seconds, m.changes, m.requests, m.drifted, m.success, m.life, m.nodes, m.epoch, m.backupTaken, m.backupProven, m.backupWell, info,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
@@ -137,6 +142,7 @@ func (m *metrics) seen(source string, want schema.Deployment, done reconcile.Dep
 		m.nodes.WithLabelValues(want.Name, state).Set(float64(n))
 	}
 	m.epoch.WithLabelValues(want.Name).Set(float64(done.Record.Epoch))
+	m.regions.show(want.Name, done)
 }
 
 // looked forgets what is no longer in force, so that what once was declared isn't shown for ever.
@@ -154,7 +160,7 @@ func (m *metrics) looked(source string, l reconcile.Look) {
 	}
 	for name := range m.deploys[source] {
 		if _, ok := l.InForce[schema.RealmRef{Server: name}]; !ok {
-			for _, of := range []*prometheus.GaugeVec{m.life, m.nodes, m.epoch} {
+			for _, of := range append(m.regions.all(), m.life, m.nodes, m.epoch) {
 				of.DeletePartialMatch(prometheus.Labels{"deployment": name})
 			}
 			delete(m.deploys[source], name)

@@ -5,6 +5,7 @@ import (
 	"context"
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"regexp"
 	"strings"
@@ -12,9 +13,14 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
 
+	"github.com/cloakwork/cloakwork/reconcile"
 	"github.com/cloakwork/cloakwork/reconcile/keycloak/keycloaktest"
+	"github.com/cloakwork/cloakwork/reconcile/platform"
+	"github.com/cloakwork/cloakwork/schema"
 )
 
 // shared is a buffer that one writes while another reads.
@@ -143,6 +149,52 @@ func TestMetricsTellHowTheControllerIsDoing(t *testing.T) {
 		text := scrape()
 		return text, !strings.Contains(text, "cloakwork_drifted_objects{") && !strings.Contains(text, `deployment="eu"`)
 	})
+}
+
+func TestMetricsTellHowRegionsAre(t *testing.T) {
+	m := newMetrics()
+	at := time.Date(2026, 8, 3, 2, 0, 0, 0, time.UTC)
+	want := schema.Deployment{Name: "eu"}
+	done := reconcile.Deployed{Observed: true, Record: platform.Record{Active: "milan", Decided: platform.Decided{By: "the watcher of milan", At: at}}}
+	done.Seen.Regions = []platform.Region{{Name: "milan", Role: platform.Primary}, {Name: "paris", Role: platform.Fenced, Lost: at}, {Name: "rome", Role: platform.Standby, Streaming: true, Lag: 12}}
+	shown := func() string {
+		answer := httptest.NewRecorder()
+		promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{}).ServeHTTP(answer, httptest.NewRequest(http.MethodGet, "/metrics", nil))
+		var lines []string
+		for line := range strings.Lines(answer.Body.String()) {
+			if strings.HasPrefix(line, "cloakwork_region_") || strings.HasPrefix(line, "cloakwork_deployment_moved") {
+				lines = append(lines, line)
+			}
+		}
+		return strings.Join(lines, "")
+	}
+	m.seen("s", want, done)
+	if diff := cmp.Diff(`cloakwork_deployment_moved_timestamp_seconds{by="the watcher of milan",deployment="eu"} 1.7857224e+09
+cloakwork_region_active{deployment="eu",region="milan"} 1
+cloakwork_region_active{deployment="eu",region="paris"} 0
+cloakwork_region_active{deployment="eu",region="rome"} 0
+cloakwork_region_lag_bytes{deployment="eu",region="rome"} 12
+cloakwork_region_lost_timestamp_seconds{deployment="eu",region="milan"} 0
+cloakwork_region_lost_timestamp_seconds{deployment="eu",region="paris"} 1.7857224e+09
+cloakwork_region_lost_timestamp_seconds{deployment="eu",region="rome"} 0
+cloakwork_region_role{deployment="eu",region="milan",role="fenced"} 0
+cloakwork_region_role{deployment="eu",region="milan",role="primary"} 1
+cloakwork_region_role{deployment="eu",region="milan",role="standby"} 0
+cloakwork_region_role{deployment="eu",region="paris",role="fenced"} 1
+cloakwork_region_role{deployment="eu",region="paris",role="primary"} 0
+cloakwork_region_role{deployment="eu",region="paris",role="standby"} 0
+cloakwork_region_role{deployment="eu",region="rome",role="fenced"} 0
+cloakwork_region_role{deployment="eu",region="rome",role="primary"} 0
+cloakwork_region_role{deployment="eu",region="rome",role="standby"} 1
+cloakwork_region_streaming{deployment="eu",region="rome"} 1
+cloakwork_region_synchronous{deployment="eu",region="rome"} 0
+`, shown()); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	m.looked("s", reconcile.Look{}) // it isn't declared any longer
+	if text := shown(); text != "" {
+		t.Errorf("still shows\n%s", text)
+	}
 }
 
 func TestMetricsLeadBeyondThisMachineOnlyWhereDeclared(t *testing.T) {

@@ -234,6 +234,9 @@ func (s overview) text(b *strings.Builder, paint drift.Paint) {
 		if m := d.Move; m != nil && m.State != platform.Done {
 			line("  move    %s, %s %s%s", drift.Escape(m.Step.String()), m.State, ago(m.At), because(cmp.Or(m.Why, m.Step.Why)))
 		}
+		if words := d.movedBy(); words != "" {
+			line("  moved   %s %s", words, ago(d.Record.Decided.At))
+		}
 		for _, r := range d.Regions {
 			line("  region  %-10s %s%s", drift.Escape(r.Name), strings.Join(r.words(d.Record), ", "), because(r.Why))
 		}
@@ -262,6 +265,25 @@ func (s overview) text(b *strings.Builder, paint drift.Paint) {
 			line("  %s", paint("error", "the controller has stopped looking"))
 		}
 	}
+}
+
+// movedBy is who had the active region be another one, as long as that is news, and by which steps.
+func (d deployment) movedBy() string {
+	r := d.Record
+	if r.Decided.By == "" || r.Toward == "" && r.Override == "" {
+		return ""
+	}
+	words := "to " + drift.Escape(cmp.Or(r.Toward, r.Active)) + " by " + drift.Escape(r.Decided.By) + because(r.Decided.Why)
+	var steps []string
+	for _, m := range d.Past {
+		if m.Step.Epoch >= r.Decided.Epoch {
+			steps = append(steps, fmt.Sprintf("%s %s at epoch %d", drift.Escape(m.Step.String()), m.State, m.Step.Epoch))
+		}
+	}
+	if len(steps) > 0 {
+		words += ": " + strings.Join(steps, ", ")
+	}
+	return words
 }
 
 func (r region) words(record platform.Record) []string {

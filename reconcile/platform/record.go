@@ -84,9 +84,10 @@ type GaveUp struct {
 
 // Decided is who decided that another region be the active one.
 type Decided struct {
-	By  string    `json:"by,omitempty"` // the controller, or the watcher of a region
-	Why string    `json:"why,omitempty"`
-	At  time.Time `json:"at,omitzero"` // UTC
+	By    string    `json:"by,omitempty"` // the controller, or the watcher of a region
+	Why   string    `json:"why,omitempty"`
+	At    time.Time `json:"at,omitzero"`     // UTC
+	Epoch int64     `json:"epoch,omitempty"` // of the record that said so first: its steps have this one or a greater
 }
 
 // Fault is why a move stopped.

@@ -42,6 +42,21 @@ const (
 	Lost   MoveState = "lost" // whoever worked on it is gone: it is half done until it is begun again
 )
 
+// kept is how many steps of regions are remembered.
+const kept = 50
+
+// Passed is what is known of steps that have ended, after another one has: if it was a region's.
+func Passed(past []Move, m Move) []Move {
+	if m.Step.Region == "" || m.Step.Node != "" {
+		return past
+	}
+	if n := len(past); n > 0 && past[n-1].Step == m.Step { // it was begun again
+		past = past[:n-1]
+	}
+	past = append(slices.Clip(past), m)
+	return past[max(0, len(past)-kept):]
+}
+
 // Node is one slot.
 type Node struct {
 	Name, Region, Zone string

@@ -75,7 +75,7 @@ func (f *failover) toward(name, why string) Decision {
 
 // decided writes down why another region is to be the active one; by whom, the caller of Failover knows.
 func (f *failover) decided(why string) {
-	f.record.Decided = platform.Decided{Why: why, At: f.now}
+	f.record.Decided = platform.Decided{Why: why, At: f.now, Epoch: f.seen.Record.Epoch + 1}
 }
 
 // because is why a region is promoted.

@@ -37,6 +37,9 @@ func (d *Driver) Observe(ctx context.Context, want schema.Deployment) (seen plat
 	if seen.Dumped, err = s.dumped(); err != nil {
 		return platform.Seen{}, err
 	}
+	if _, err = s.read(&seen.Past, "past.json"); err != nil {
+		return platform.Seen{}, err
+	}
 	regions, err := s.seeRegions(ctx, want, &seen)
 	if err != nil {
 		return platform.Seen{}, err

@@ -146,6 +146,9 @@ func (w *work) run(how verb) {
 	}
 	w.Log.Info("step ended", "deployment", w.name, "step", w.step.String(), "epoch", w.step.Epoch, "state", string(move.State),
 		"why", drift.Escape(move.Why), "seconds", time.Since(began).Seconds())
+	if err := w.past(move); err != nil {
+		w.Log.Warn("keep what came of a step for people", "deployment", w.name, "step", w.step.String(), "error", err)
+	}
 	for { // until it is written, the step is under way: a full disk may be mended
 		if err := w.write(move, "step.json"); err == nil {
 			return
@@ -158,6 +161,15 @@ func (w *work) run(how verb) {
 			return
 		}
 	}
+}
+
+// past keeps that a step of a region has ended.
+func (s site) past(m platform.Move) error {
+	var past []platform.Move
+	if _, err := s.read(&past, "past.json"); err != nil {
+		return err
+	}
+	return s.write(platform.Passed(past, m), "past.json")
 }
 
 // silent is why a step is given up: a region has fallen silent, and another one may have to take over.

@@ -325,11 +325,13 @@ func (m *Memory) end(s *platform.Seen) {
 	}
 	if why != "" {
 		s.Move.State, s.Move.At, s.Move.Why, s.Move.Log = platform.Failed, m.clock, why, "ERROR: "+why
+		s.Past = platform.Passed(s.Past, s.Move)
 		return
 	}
 	stale := s.Record
 	*s = platform.After(m.deployed, *s, step)
 	s.Record, s.Move.At = stale, m.clock
+	s.Past = platform.Passed(s.Past, s.Move)
 	for i := range s.Nodes {
 		if n := &s.Nodes[i]; n.Name == step.Node && n.Revision != "" {
 			n.Version = m.revision[n.Revision]
