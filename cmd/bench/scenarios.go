@@ -184,25 +184,25 @@ func (b *bench) create() ([]row, error) {
 			return nil, err
 		}
 		floors = append(floors, floor)
-		took, err := b.importWhole(fmt.Sprintf("imported%d", i))
-		if err != nil { // of thousands of objects, one transaction may take longer than the server allows
-			whole.what += fmt.Sprintf(": %s after %s", err, took.Round(time.Second))
-		} else {
-			wholes = append(wholes, took)
-		}
-		for _, name := range []string{"created", "replayed", "imported"} {
-			if name == "imported" && err != nil {
-				continue
+		made := []string{"created", "replayed"}
+		if !b.size.tooMuch {
+			took, err := b.importWhole(fmt.Sprintf("imported%d", i))
+			if err != nil {
+				return nil, err
 			}
+			wholes, made = append(wholes, took), append(made, "imported")
+		}
+		for _, name := range made {
 			if err := b.admin(http.MethodDelete, "/admin/realms/"+name+fmt.Sprint(i), nil, nil); err != nil {
 				return nil, err
 			}
 		}
 	}
 	ours.wall, ours.floor, ours.cpu, ours.memory = median(walls), median(floors), median(cpus), median(memory)
-	if len(wholes) > 0 {
-		whole.wall, whole.floor = median(wholes), ours.wall
+	if b.size.tooMuch {
+		return []row{ours}, nil
 	}
+	whole.wall, whole.floor = median(wholes), ours.wall
 	return []row{ours, whole}, nil
 }
 
