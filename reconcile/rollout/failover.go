@@ -213,6 +213,9 @@ func (f *failover) lost() (Decision, bool) {
 		d.Until = due
 		return d, true
 	}
+	if why := f.failed(drift.Fence, active.Name); why != "" && f.now.Sub(f.record.At) < pause { // who sees it serve has called us back
+		return f.stuck(drift.Fence, active.Name, why), true
+	}
 	return f.toward(to, silent(active)), true
 }
 
