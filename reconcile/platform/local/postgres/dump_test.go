@@ -27,6 +27,7 @@ func TestAServerInUse(t *testing.T) {
 	s, _ := used(t, "paris")
 	for name, test := range map[string]func(*testing.T, Server){
 		"a dump is complete or not there, and restores to the same counts": dumpAndRestore,
+		"a stream restores as a whole, and databases change places":        streamAndSwap,
 		"a disk that is full is said so":                                   fullDisk,
 		"passwords are replaced, and a wrong one is said so":               passwords,
 		"only the pings that are named are removed":                        pings,

@@ -45,7 +45,7 @@ func swap(ctx context.Context, conn *pgx.Conn, database, aside string, ready fun
 		return err
 	}
 	for name := range names {
-		if strings.HasPrefix(name, setAside) {
+		if strings.HasPrefix(name, setAside) && name != database {
 			if _, err := conn.Exec(ctx, "DROP DATABASE "+name+" WITH (FORCE)"); err != nil {
 				return err
 			}
