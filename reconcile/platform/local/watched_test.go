@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 	"slices"
@@ -85,12 +86,24 @@ func (w *world) begun(db postgres.Server, passwords postgres.Passwords) {
 func (w *world) applied(d *local.Driver, want schema.Deployment) {
 	w.t.Helper()
 	seen, err := d.Observe(w.t.Context(), want)
-	if err == nil {
-		err = w.applySettings(w.t.Context(), d, want, seen)
-	}
 	if err != nil {
 		w.t.Fatal(err)
 	}
+	changes := w.changes(d, want)
+	for _, r := range want.Regions {
+		own := slices.DeleteFunc(slices.Clone(changes), func(c drift.Change) bool { return !strings.HasSuffix(string(c.Address), r.Name) })
+		if err := w.in(r.Name, func() error { return d.Apply(w.t.Context(), want, own, seen.Record.Epoch) }); err != nil {
+			w.t.Fatal(err)
+		}
+	}
+}
+
+// in does something in a region's network.
+func (w *world) in(region string, do func() error) error {
+	if w.within == nil {
+		return do()
+	}
+	return w.within(region, do)
 }
 
 func (w *world) record() (r platform.Record) {
@@ -132,6 +145,13 @@ func (w *world) connect(ctx context.Context, region string) (*pgx.Conn, error) {
 		return nil, err
 	}
 	config.Password = passwords[postgres.Keycloak]
+	config.DialFunc = func(ctx context.Context, network, address string) (conn net.Conn, err error) {
+		err = w.in(region, func() error {
+			conn, err = (&net.Dialer{}).DialContext(ctx, network, address)
+			return err
+		})
+		return conn, err
+	}
 	return pgx.ConnectConfig(ctx, config)
 }
 

@@ -30,7 +30,8 @@ type world struct {
 	port int
 	log  *slog.Logger
 
-	watched bool // regions have watchers; else what a test decides is decided by nobody besides
+	within  func(region string, do func() error) error // does something in a region's network; nil: there is but one
+	watched bool                                       // regions have watchers; else what a test decides is decided by nobody besides
 }
 
 // newWorld is an empty one. All that ever ran in it has ended when the test has.
