@@ -119,7 +119,7 @@ func (w *work) database(ctx context.Context, plane *dataplane.Client, region str
 	if err := db.Ensure(ctx); err != nil {
 		return err
 	}
-	return w.lead(ctx, w.want, region, w.step.Epoch)
+	return w.lead(ctx, region, primary, w.step.Epoch)
 }
 
 // usualPool is how many connections a node has at most, where nothing is declared.

@@ -45,7 +45,7 @@ func (w *work) follow(ctx context.Context) error {
 		return err
 	}
 	for _, r := range []string{primary.Name, region} {
-		if err := w.lead(ctx, w.want, r, w.step.Epoch); err != nil {
+		if err := w.lead(ctx, r, primary.Name, w.step.Epoch); err != nil {
 			return err
 		}
 	}

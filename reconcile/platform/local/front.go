@@ -268,7 +268,14 @@ func (s site) serve(ctx context.Context, want schema.Deployment, region string, 
 	if err := plane.Settle(ctx, epoch, dataplane.Settings{Login: f.Login, Admin: f.Admin, Trusted: f.Trusted}); err != nil {
 		return err
 	}
-	return s.lead(ctx, want, region, epoch)
+	looked, err := s.databases(ctx, want)
+	if err != nil {
+		return err
+	}
+	if leader := primaryOf(looked); leader != nil {
+		return s.lead(ctx, region, leader.name, epoch)
+	}
+	return nil // whoever promotes one leads there
 }
 
 // configure writes plane.json, and tells whether it is another one than before.

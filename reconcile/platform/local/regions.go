@@ -232,15 +232,8 @@ func (s site) databases(ctx context.Context, want schema.Deployment) (looked []s
 	return looked, nil
 }
 
-// lead has the writer endpoint of a region lead to the one primary that is seen. Where there is no database yet, it stays closed.
-func (s site) lead(ctx context.Context, want schema.Deployment, region string, epoch int64) error {
-	if !managed(want) {
-		return nil
-	}
-	primary, err := s.primary(ctx, want)
-	if err != nil || primary == "" {
-		return err
-	}
+// lead has the writer endpoint of a region lead to the primary of a region: the one that was seen.
+func (s site) lead(ctx context.Context, region, primary string, epoch int64) error {
 	plane := s.plane(region)
 	seen, err := plane.Look(ctx)
 	if err != nil {

@@ -42,7 +42,7 @@ func (w *work) hold(ctx context.Context) error {
 		if err != nil {
 			continue // what it leads to is about to be gone, and it finds no other by itself
 		}
-		if err := plane.Hold(ctx, w.step.Epoch); err != nil {
+		if err := plane.Hold(ctx, w.step.Epoch); errors.Is(err, platform.ErrOldEpoch) {
 			return err
 		}
 	}
@@ -74,11 +74,11 @@ func (w *work) fence(ctx context.Context) error {
 	}
 	plane, told, err := w.answering(ctx, region)
 	if _, known := told.Told.Nodes[databaseSlot]; err == nil && known {
-		if err := plane.Stop(ctx, w.step.Epoch, databaseSlot, haltTime); err != nil {
+		if err := plane.Stop(ctx, w.step.Epoch, databaseSlot, haltTime); errors.Is(err, platform.ErrOldEpoch) {
 			return err
 		}
 	}
-	if err := db.Halt(ctx, haltTime); err != nil { // whoever has started it
+	if err := db.Halt(ctx, haltTime); err != nil { // whoever has started it, and whoever is dead that should have stopped it
 		return err
 	}
 	if err := db.Fence(); err != nil {
@@ -126,12 +126,14 @@ func (w *work) promote(ctx context.Context) error {
 	if err := w.give(region); err != nil {
 		return err
 	}
-	for _, r := range append([]string{region}, w.others(region)...) {
-		if _, _, err := w.answering(ctx, r); err != nil && r != region {
-			continue // it is led there when it is back
-		}
-		if err := w.lead(ctx, w.want, r, w.step.Epoch); err != nil {
-			return err
+	if err := w.lead(ctx, region, region, w.step.Epoch); err != nil {
+		return err
+	}
+	for _, r := range w.others(region) {
+		bound, cancel := context.WithTimeout(ctx, haste)
+		err := w.lead(bound, r, region, w.step.Epoch)
+		if cancel(); errors.Is(err, platform.ErrOldEpoch) {
+			return err // else it is led there when it is back
 		}
 	}
 	return w.callRoll(ctx) // before any node is started

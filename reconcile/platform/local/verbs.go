@@ -61,8 +61,17 @@ func (w *work) open(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := w.lead(ctx, w.want, w.step.Region, w.step.Epoch); err != nil {
-		return err
+	if managed(w.want) {
+		primary, err := w.primary(ctx, w.want)
+		if err != nil {
+			return err
+		}
+		if primary != "" {
+			err = w.lead(ctx, w.step.Region, primary, w.step.Epoch)
+		}
+		if err != nil {
+			return err
+		}
 	}
 	return plane.Open(ctx, w.step.Epoch)
 }

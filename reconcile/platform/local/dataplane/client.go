@@ -223,14 +223,19 @@ func (c *Client) tell(ctx context.Context, command string, o Order) (cut int, er
 	return a.Cut, nil
 }
 
-// ask asks again where the process that heard it was about to be replaced.
+// ask asks again where the process that heard it was about to be replaced, or died: its keeper has another one in a moment. All that
+// is asked may be asked again.
 func (c *Client) ask(ctx context.Context, method, command string, body, into any) error {
 	b, err := json.Marshal(body)
 	if err != nil {
 		return err
 	}
-	for {
+	for died := 0; ; {
 		status, text, err := c.once(ctx, method, command, b)
+		if cutOff(err) && died < mostDeaths && ctx.Err() == nil {
+			died++
+			continue
+		}
 		if err != nil {
 			return err
 		}
@@ -248,6 +253,14 @@ func (c *Client) ask(ctx context.Context, method, command string, body, into any
 		}
 		return nil
 	}
+}
+
+// mostDeaths is how often a process may die of what it is asked until that is believed.
+const mostDeaths = 3
+
+// cutOff tells that whoever heard us is gone. Where nobody heard us, the keeper is gone too.
+func cutOff(err error) bool {
+	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
 }
 
 func (c *Client) once(ctx context.Context, method, command string, body []byte) (status int, text []byte, err error) {
