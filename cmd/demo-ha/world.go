@@ -231,7 +231,7 @@ func (w *world) admin(ctx context.Context, front string) (*keycloak.Client, erro
 	if err != nil {
 		return nil, err
 	}
-	config.URL, config.Patience = front, -1
+	config.URL, config.Patience, config.Timeout = front, -1, 5*time.Minute
 	return keycloak.New(config)
 }
 

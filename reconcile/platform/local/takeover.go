@@ -57,6 +57,9 @@ func (w *work) fence(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if err := w.fed(ctx, db); err != nil {
+		return err
+	}
 	if err := w.hold(ctx); err != nil {
 		return err
 	}
@@ -85,6 +88,37 @@ func (w *work) fence(ctx context.Context) error {
 		return err
 	}
 	return w.give(region)
+}
+
+// feedTime is how long a standby that is there has to come back to its primary before that is stopped: PostgreSQL itself tries
+// every 5 s.
+const feedTime = 12 * time.Second
+
+// fed returns when a primary that is up hands what it writes to a standby, where there is one that could take it: when it is stopped, it
+// gives all to whoever is connected then.
+func (w *work) fed(ctx context.Context, db postgres.Server) error {
+	bound, cancel := context.WithTimeout(ctx, feedTime)
+	defer cancel()
+	err := until(bound, 200*time.Millisecond, func() (bool, error) {
+		seen, err := db.Look(ctx)
+		if err != nil || !seen.Up || seen.Role != platform.Primary || slices.ContainsFunc(seen.Standbys, func(r postgres.Replica) bool { return r.Streaming }) {
+			return true, err
+		}
+		for _, r := range w.others(db.Name) {
+			other, err := w.server(r)
+			if err != nil {
+				return false, err
+			}
+			if seen, err := other.Look(ctx); err != nil || seen.Up && seen.Role == platform.Standby {
+				return false, err
+			}
+		}
+		return true, nil
+	})
+	if bound.Err() != nil && ctx.Err() == nil {
+		return nil // whoever promotes the other one sees what it lacks
+	}
+	return err
 }
 
 // promote has a region's database be the primary, and every way lead there. The record, which names the region and the epoch, was on

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -42,14 +44,19 @@ func (s Server) signIn(ctx context.Context, role Role, password, database string
 	}
 	err = s.explain(fmt.Errorf("sign in to database %s as %s: %w", s.Name, role, err))
 	var refused *pgconn.PgError
-	if pgconn.Timeout(err) && ctx.Err() == nil || errors.As(err, &refused) && refused.Code == starting || errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, fs.ErrNotExist) {
+	if pgconn.Timeout(err) && ctx.Err() == nil || errors.As(err, &refused) && slices.Contains(absent, refused.Code) || gone(err) {
 		err = fmt.Errorf("%w: %w", ErrDown, err)
 	}
 	return nil, err
 }
 
-// starting is PostgreSQL's code for a server that starts or stops.
-const starting = "57P03"
+// gone tells that nobody listens, or that who did has ended before he said anything.
+func gone(err error) bool {
+	return slices.ContainsFunc([]error{syscall.ECONNREFUSED, fs.ErrNotExist, syscall.ECONNRESET, syscall.EPIPE, io.EOF, io.ErrUnexpectedEOF}, func(of error) bool { return errors.Is(err, of) })
+}
+
+// absent are PostgreSQL's codes of a server that starts or stops.
+var absent = []string{"57P01", "57P02", "57P03"}
 
 // explain adds to an error what a person can do about it.
 func (s Server) explain(err error) error {

@@ -95,6 +95,13 @@ func TestARegionFollowsTakesOverAndComesBackThroughTheDataPlanes(t *testing.T) {
 	if got := paris.rows(); got != "1 2 3" {
 		t.Errorf("on the wrong side is %s", got)
 	}
+	must(t, paris.Halt(ctx, 20*time.Second))
+	if s, err := paris.Server.Look(ctx); err != nil || s.Role != platform.Fenced || s.Runs {
+		t.Errorf("halted: %+v, %v", s, err)
+	}
+	if names, err := paris.Awaited(); err != nil || len(names) > 0 {
+		t.Errorf("degraded, it waits for %v: %v", names, err)
+	}
 	stop()
 
 	// It comes back without what only it had.
@@ -121,6 +128,9 @@ func TestARegionFollowsTakesOverAndComesBackThroughTheDataPlanes(t *testing.T) {
 	}
 	paris.sees("it has all", func(s Seen) bool { return s.LSN > last.LSN })
 	must(t, paris.Standbys(ctx, []string{"milan"}, true))
+	if names, err := paris.Awaited(); err != nil || !slices.Equal(names, []string{"milan"}) {
+		t.Errorf("it waits for %v: %v", names, err)
+	}
 	if timeline, err := paris.Promote(ctx); err != nil || timeline != 3 {
 		t.Errorf("promoted to timeline %d: %v", timeline, err)
 	}

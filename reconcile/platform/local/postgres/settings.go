@@ -42,7 +42,12 @@ func (s Server) Have(ctx context.Context, declared Settings) (schema.Object, err
 	conn, err := s.whereMade(ctx)
 	if err == nil {
 		defer conn.Close(context.WithoutCancel(ctx))
-		have, err = inForce(ctx, conn, slices.Collect(maps.Keys(Wanted(declared))))
+		var now Settings
+		if now, err = inForce(ctx, conn, slices.Collect(maps.Keys(Wanted(declared)))); err == nil {
+			have = now
+		} else if conn.IsClosed() && ctx.Err() == nil { // it has gone meanwhile
+			err = ErrDown
+		}
 	}
 	if err != nil && !errors.Is(err, ErrDown) {
 		return o, s.explain(fmt.Errorf("settings of database %s: %w", s.Name, err))
