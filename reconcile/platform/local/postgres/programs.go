@@ -131,14 +131,14 @@ func (s Server) pipe(ctx context.Context, a Account, env []string, from io.Reade
 	}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGTERM) }
 	cmd.WaitDelay = 10 * time.Second
-	var said bytes.Buffer
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = from, to, &said
+	said, whole := to.(*bytes.Buffer) // pg_rewind and others say what they did where they say what went wrong
+	if !whole {
+		said = new(bytes.Buffer)
+	}
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = from, to, said
 	if err := cmd.Run(); err != nil {
 		if ctx.Err() != nil {
 			err = ctx.Err()
-		}
-		if printed, ok := to.(*bytes.Buffer); ok {
-			said.WriteString(printed.String())
 		}
 		return s.explain(fmt.Errorf("%s: %w: %s", program, err, lastLines(said.String())))
 	}
