@@ -39,7 +39,8 @@ func (f *failover) travel() Decision {
 			return f.insist(drift.Stop, to, "its cluster isn't that of %s", from.Name)
 		}
 	}
-	for _, name := range writers {
+	if len(writers) > 0 {
+		name := writers[0]
 		if why := f.failed(drift.Fence, name); why != "" && planned && f.seen.Move.Step == r.Step { // and not long ago
 			return f.turn("fence " + name + ": " + why)
 		}

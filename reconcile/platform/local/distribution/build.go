@@ -87,9 +87,7 @@ func (s Store) augment(ctx context.Context, dir string, java Java, spec Spec) er
 		return err
 	}
 	writable := []string{dir, tmp, filepath.Join(dir, rewritten), filepath.Join(dir, "providers")}
-	for _, entry := range globbed(filepath.Join(dir, rewritten, "*")) {
-		writable = append(writable, entry)
-	}
+	writable = append(writable, globbed(filepath.Join(dir, rewritten, "*"))...)
 	if err := s.give(writable...); err != nil {
 		return err
 	}

@@ -17,7 +17,6 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/cloakwork/cloakwork/reconcile/platform"
 )
@@ -107,12 +106,6 @@ func (s Server) DumpTo(ctx context.Context, to io.Writer) (Dump, error) {
 		return d, s.explain(fmt.Errorf("dump database %s: %w", s.Name, err))
 	}
 	return d, nil
-}
-
-// Conflicts tells whether a standby ended a statement because it was in the way of following its primary.
-func Conflicts(err error) bool {
-	var refused *pgconn.PgError
-	return err != nil && (strings.Contains(err.Error(), "conflict with recovery") || errors.As(err, &refused) && refused.Code == "40001")
 }
 
 // snapshot has pg_dump dump a moment, and counts what is there at that same moment.

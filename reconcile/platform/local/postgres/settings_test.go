@@ -48,7 +48,7 @@ func TestSettingsChangedByHandShowAndAreCorrected(t *testing.T) {
 	}
 	stop()
 	same("down", want)
-	stop = started(t, s)
+	started(t, s)
 	configure("")
 	if got := query[string](t, s, "postgres", "SHOW max_connections"); got != "40" {
 		t.Errorf("restarted, it lets %s in", got)
