@@ -225,11 +225,8 @@ func (w *world) takesOver(what string, d *local.Driver, want *schema.Deployment,
 	}
 	w.onlyPrimary(to)
 	first := <-login
-	w.eventually("people write again", func() bool {
-		before := people.Sum().Writes
-		time.Sleep(2 * time.Second)
-		return people.Sum().Writes > before
-	})
+	before := people.Sum().Writes
+	w.eventually("people write again", func() bool { return people.Sum().Writes > before })
 	want.Active = to // git says so too, and the other one comes back
 	seen := w.settle(d, *want)
 	back, _ := seen.Region(dead)

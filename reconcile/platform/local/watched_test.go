@@ -155,7 +155,8 @@ func (w *world) connect(ctx context.Context, region string) (*pgx.Conn, error) {
 	return pgx.ConnectConfig(ctx, config)
 }
 
-// writing inserts rows by the way of a region, one after the other, until the connection breaks. It returns those that were acknowledged.
+// writing inserts rows by the way of a region, one after the other, until the connection breaks, and returns when some are
+// acknowledged. Acknowledged waits for the end, and returns all that were.
 func (w *world) writing(region string) (acknowledged func() []int) {
 	w.t.Helper()
 	conn, err := w.connect(w.t.Context(), region)
@@ -166,7 +167,7 @@ func (w *world) writing(region string) (acknowledged func() []int) {
 		w.t.Fatal(err)
 	}
 	var rows []int
-	done := make(chan struct{})
+	flows, done := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(done)
 		defer conn.Close(context.Background())
@@ -177,9 +178,16 @@ func (w *world) writing(region string) (acknowledged func() []int) {
 			if err != nil {
 				return
 			}
-			rows = append(rows, n)
+			if rows = append(rows, n); n == 10 {
+				close(flows)
+			}
 		}
 	}()
+	select {
+	case <-flows:
+	case <-done:
+		w.t.Fatal("nothing can be written")
+	}
 	return func() []int { <-done; return rows }
 }
 
@@ -205,7 +213,6 @@ func TestAKilledRegionIsTakenOverByTheWatcherWithNobodyElseThere(t *testing.T) {
 	w := newWorld(t)
 	want := w.databasesAlone()
 	acknowledged := w.writing("paris")
-	time.Sleep(500 * time.Millisecond)
 	w.killRegion("paris")
 	lost := time.Now()
 	record := w.recorded("milan takes over", func(r platform.Record) bool { return r.Active == "milan" && r.Toward == "" })
