@@ -98,12 +98,15 @@ type passage struct {
 
 type passageKey struct{}
 
-type insideKey struct{}
+// Where a request comes from, if not from the front: from inside, where no rule keeps it out, or from another region's front.
+type (
+	insideKey  struct{}
+	relayedKey struct{}
+)
 
-// fromInside is for requests that no rule keeps out.
-func fromInside(h http.Handler) http.Handler {
+func from(key any, h http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		h.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), insideKey{}, true)))
+		h.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), key, true)))
 	})
 }
 
@@ -112,7 +115,9 @@ func passageOf(ctx context.Context) *passage { return ctx.Value(passageKey{}).(*
 func (b *balancer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	began := time.Now()
 	f := b.front.Load()
-	p := &passage{client: clientOf(r, f.trusted)}
+	inside, relayed := r.Context().Value(insideKey{}) != nil, r.Context().Value(relayedKey{}) != nil
+	p := &passage{client: clientOf(r, f.trusted, relayed)}
+	p.home = inside || relayed
 	ctx, cancel := context.WithCancel(context.WithValue(r.Context(), passageKey{}, p))
 	defer cancel()
 	p.cut = cancel
@@ -134,7 +139,7 @@ func (b *balancer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case !ok:
 		refuse(answer, http.StatusBadRequest, "the path can be read in more than one way")
 		return
-	case r.Context().Value(insideKey{}) == nil && !f.zones[zone].admit(p.client.addr):
+	case !inside && !f.zones[zone].admit(p.client.addr):
 		refuse(answer, http.StatusForbidden, "not from here")
 		return
 	}

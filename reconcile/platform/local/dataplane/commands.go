@@ -134,13 +134,13 @@ func (p *Plane) doHold(_ context.Context, o Order) (cut int, err error) {
 		if now.Mode == Fenced {
 			return now, invalid{errors.New("it is fenced: only a route opens it")}
 		}
-		return Route{Held, "", o.Epoch}, nil
+		return Route{Held, now.Primary, o.Epoch}, nil // which front leads where changes with a route alone
 	})
 }
 
 // doFence closes every connection and refuses each new one, until a newer epoch routes.
 func (p *Plane) doFence(_ context.Context, o Order) (cut int, err error) {
-	return p.way(o, func(Route) (Route, error) { return Route{Fenced, "", o.Epoch}, nil })
+	return p.way(o, func(now Route) (Route, error) { return Route{Fenced, now.Primary, o.Epoch}, nil })
 }
 
 func (p *Plane) way(o Order, to func(now Route) (Route, error)) (cut int, err error) {
@@ -154,7 +154,8 @@ func (p *Plane) way(o Order, to func(now Route) (Route, error)) (cut int, err er
 	if err != nil {
 		return 0, err
 	}
-	return p.writer.tell(route), nil
+	cut = p.writer.tell(route)
+	return cut, p.relay(route.Primary)
 }
 
 // doShut closes the connections that were let through before this epoch.

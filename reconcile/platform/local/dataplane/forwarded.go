@@ -18,9 +18,13 @@ type client struct {
 	port        string
 }
 
-// clientOf reads who sends a request. What proxies say counts only as far as each that says it is trusted.
-func clientOf(r *http.Request, trusted []netip.Prefix) client {
+// clientOf reads who sends a request. What proxies say counts only as far as each that says it is trusted. Another region's front
+// is, and it knows the client already.
+func clientOf(r *http.Request, trusted []netip.Prefix, relayed bool) client {
 	from, _ := netip.ParseAddrPort(r.RemoteAddr)
+	if relayed {
+		trusted = []netip.Prefix{itself(from.Addr().Unmap().WithZone(""))}
+	}
 	c := client{addr: from.Addr().Unmap().WithZone(""), proto: "http", host: r.Host}
 	if r.TLS != nil {
 		c.proto = "https"

@@ -25,20 +25,30 @@ func check(ctx context.Context, p *pool, n *node, c Command) {
 	}
 	defer transport.CloseIdleConnections()
 	asker := &http.Client{Transport: transport, Timeout: checkTimeout, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	checks(ctx, p, n, func(ctx context.Context) bool {
+		r, err := http.NewRequestWithContext(ctx, http.MethodGet, c.Health, nil)
+		if err != nil {
+			return false
+		}
+		answer, err := asker.Do(r)
+		if err != nil {
+			return false
+		}
+		answer.Body.Close()
+		return answer.StatusCode == http.StatusOK
+	})
+}
+
+// checks asks again and again whether a node is ready, and tells the pool, until ctx ends.
+func checks(ctx context.Context, p *pool, n *node, ready func(context.Context) bool) {
 	tick := time.NewTicker(checkEvery)
 	defer tick.Stop()
 	for {
-		ready := false
-		if r, err := http.NewRequestWithContext(ctx, http.MethodGet, c.Health, nil); err == nil {
-			if answer, err := asker.Do(r); err == nil {
-				ready = answer.StatusCode == http.StatusOK
-				answer.Body.Close()
-			}
-		}
+		is := ready(ctx)
 		if ctx.Err() != nil {
 			return
 		}
-		p.answered(n, ready)
+		p.answered(n, is)
 		select {
 		case <-tick.C:
 		case <-ctx.Done():

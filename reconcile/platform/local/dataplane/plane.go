@@ -91,6 +91,9 @@ func (p *Plane) begin(ctx context.Context, cold bool, before <-chan struct{}) er
 	}
 	p.balancer.pool.gate(told.Gated)
 	p.writer.tell(told.Writer)
+	if err := p.relay(told.Writer.Primary); err != nil {
+		return err
+	}
 	for name := range told.Nodes {
 		if err := p.settle(name); err != nil {
 			p.log.Error("know node", "node", name, "error", err)

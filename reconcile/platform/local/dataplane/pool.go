@@ -13,6 +13,7 @@ import (
 type pool struct {
 	mu      sync.Mutex
 	nodes   []*node // by name
+	away    *node   // another region's front, to which all is led; nil: to the nodes
 	next    int     // whose turn it is
 	gated   bool
 	limits  limits
@@ -42,6 +43,7 @@ type node struct {
 // flight is a request on its way. Its pool's mutex guards node.
 type flight struct {
 	node *node // nil while it waits
+	home bool  // it goes to the nodes here, wherever others are led
 	cut  context.CancelFunc
 }
 
@@ -93,6 +95,12 @@ func (p *pool) board(ctx context.Context, f *flight) error {
 func (p *pool) take(f *flight) bool {
 	if p.gated {
 		return false
+	}
+	if n := p.away; n != nil && !f.home {
+		if n.ready {
+			n.flying[f], f.node = struct{}{}, n
+		}
+		return n.ready
 	}
 	for range p.nodes {
 		p.next = (p.next + 1) % len(p.nodes)
@@ -179,6 +187,24 @@ func (p *pool) put(n *node) (isNew bool) {
 	return true
 }
 
+// relay has all be led to another region's front, or with nil to the nodes here.
+func (p *pool) relay(n *node) (isNew bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	switch old := p.away; {
+	case old == nil && n == nil, old != nil && n != nil && old.name == n.name:
+		return false
+	case old != nil:
+		old.stop()
+	}
+	if n != nil {
+		n.flying, n.served = map[*flight]struct{}{}, map[int]int{}
+	}
+	p.away = n
+	p.changed.ring()
+	return true
+}
+
 // remove makes the pool forget a node, which is stopped.
 func (p *pool) remove(name string) {
 	p.mu.Lock()
@@ -230,7 +256,11 @@ func (p *pool) quiet(ctx context.Context, name string) (cut int, err error) {
 
 // flights are the requests at a node, or with "" at any. The mutex is held.
 func (p *pool) flights(name string) (at []*flight) {
-	for _, n := range p.nodes {
+	nodes := p.nodes
+	if p.away != nil {
+		nodes = append(slices.Clip(nodes), p.away)
+	}
+	for _, n := range nodes {
 		if name == "" || n.name == name {
 			for f := range n.flying {
 				at = append(at, f)

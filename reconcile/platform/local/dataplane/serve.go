@@ -168,7 +168,7 @@ func (s *serving) listen() error {
 			s.start(s.balancer.server(s.log), func(h *http.Server) error { return h.Serve(l) })
 		case "inside":
 			h := s.balancer.server(s.log)
-			h.Handler = fromInside(h.Handler)
+			h.Handler = from(insideKey{}, h.Handler)
 			s.start(h, func(h *http.Server) error { return h.Serve(l) })
 		case "https":
 			s.start(s.https(), func(h *http.Server) error { return h.ServeTLS(l, "", "") })
@@ -183,6 +183,10 @@ func (s *serving) listen() error {
 			if err != nil {
 				return fmt.Errorf("listen for other regions: %w", err)
 			}
+			config.NextProtos = []string{relayProtocol}
+			requests := newHanded(l.Addr())
+			s.listeners["relayed"], s.writer.requests = requests, requests.hand
+			s.start(s.relayed(), func(h *http.Server) error { return h.Serve(requests) })
 			s.accepting.Go(func() { s.writer.accept(tls.NewListener(l, config), true) })
 		default:
 			return fmt.Errorf("nobody knows what listens as %q", name)

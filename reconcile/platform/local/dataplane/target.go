@@ -25,8 +25,30 @@ type target struct {
 }
 
 func targetOf(c Command) (target, error) {
+	if c.CA == "" {
+		return newTarget(c.Address, nil), nil
+	}
+	pem, err := os.ReadFile(c.CA)
+	if err != nil {
+		return target{}, err
+	}
+	roots := x509.NewCertPool()
+	if !roots.AppendCertsFromPEM(pem) {
+		return target{}, fmt.Errorf("%s holds no certificate", c.CA)
+	}
+	host := c.Host
+	if host == "" {
+		if host, _, err = net.SplitHostPort(c.Address); err != nil {
+			return target{}, err
+		}
+	}
+	return newTarget(c.Address, &tls.Config{RootCAs: roots, ServerName: host, MinVersion: tls.VersionTLS12}), nil
+}
+
+// newTarget is what listens at an address; with a config by TLS.
+func newTarget(address string, config *tls.Config) target {
 	dialer := &net.Dialer{Timeout: 2 * time.Second, KeepAlive: 15 * time.Second}
-	t := target{address: c.Address, scheme: "http", Transport: &http.Transport{
+	t := target{address: address, scheme: "http", Transport: &http.Transport{
 		MaxIdleConnsPerHost: 256, IdleConnTimeout: time.Minute, ExpectContinueTimeout: time.Second, DisableCompression: true,
 	}}
 	t.DialContext = func(ctx context.Context, network, address string) (net.Conn, error) {
@@ -36,25 +58,10 @@ func targetOf(c Command) (target, error) {
 		}
 		return &counted{Conn: conn}, nil
 	}
-	if c.CA == "" {
-		return t, nil
-	}
-	pem, err := os.ReadFile(c.CA)
-	if err != nil {
-		return t, err
-	}
-	roots := x509.NewCertPool()
-	if !roots.AppendCertsFromPEM(pem) {
-		return t, fmt.Errorf("%s holds no certificate", c.CA)
+	if config == nil {
+		return t
 	}
 	t.scheme = "https"
-	host := c.Host
-	if host == "" {
-		if host, _, err = net.SplitHostPort(c.Address); err != nil {
-			return t, err
-		}
-	}
-	config := &tls.Config{RootCAs: roots, ServerName: host, MinVersion: tls.VersionTLS12}
 	t.DialTLSContext = func(ctx context.Context, network, address string) (net.Conn, error) {
 		conn, err := (&tls.Dialer{NetDialer: dialer, Config: config}).DialContext(ctx, network, address)
 		if err != nil {
@@ -62,7 +69,7 @@ func targetOf(c Command) (target, error) {
 		}
 		return &counted{Conn: conn}, nil
 	}
-	return t, nil
+	return t
 }
 
 // notSent is an error before the first byte of a request.

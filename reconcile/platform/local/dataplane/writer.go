@@ -16,14 +16,15 @@ type writer struct {
 	here string // this region
 	dial func(ctx context.Context, region string) (net.Conn, error)
 
-	mu      sync.Mutex
-	route   Route
-	pairs   map[*pair]struct{}
-	waiting map[*pair]struct{} // those that have no way yet
-	changed bell               // rings when route changes
-	ctx     context.Context
-	stop    context.CancelFunc // no new way is found, and what flows comes to rest
-	ended   sync.WaitGroup     // everyone who serves a pair
+	requests func(net.Conn) // takes a connection on which another region sends requests; nil where none can be sent
+	mu       sync.Mutex
+	route    Route
+	pairs    map[*pair]struct{}
+	waiting  map[*pair]struct{} // those that have no way yet
+	changed  bell               // rings when route changes
+	ctx      context.Context
+	stop     context.CancelFunc // no new way is found, and what flows comes to rest
+	ended    sync.WaitGroup     // everyone who serves a pair
 }
 
 // How many connections wait for a primary at most, how long, and how often one that doesn't answer is tried again.
@@ -107,6 +108,10 @@ func (w *writer) lead(p *pair) {
 		err := encrypted.HandshakeContext(bound)
 		if cancel(); err != nil {
 			p.close()
+			return
+		}
+		if encrypted.ConnectionState().NegotiatedProtocol == relayProtocol {
+			w.requests(encrypted)
 			return
 		}
 	}
