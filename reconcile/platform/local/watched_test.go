@@ -3,6 +3,7 @@ package local_test
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -48,13 +49,23 @@ func (w *world) databasesAlone(changes ...func(*schema.Deployment)) schema.Deplo
 			w.t.Fatal(err)
 		}
 	}
-	w.applied(d, want)
+	unwatched := want // as long as steps are begun from here
+	unwatched.Failover.Mode = "manual"
+	w.applied(d, unwatched)
 	w.begun(w.databaseOf("paris"), passwords)
 	step := drift.Step{Verb: drift.Promote, Region: "paris", Epoch: 1}
-	if err := d.Do(w.t.Context(), want, step); err != nil {
+	if err := d.Do(w.t.Context(), unwatched, step); err != nil {
 		w.t.Fatal(err)
 	}
-	w.recorded("paris has a primary, and milan all that it acknowledges", func(r platform.Record) bool { return r.Synced == "milan" })
+	w.eventually("paris has a primary", func() bool {
+		seen, err := d.Observe(w.t.Context(), unwatched)
+		if err == nil && seen.Move.State == platform.Failed {
+			w.t.Fatal(seen.Move.Why)
+		}
+		return err == nil && seen.Move.Step == step && seen.Move.State == platform.Done
+	})
+	w.applied(d, want)
+	w.recorded("milan has all that paris acknowledges", func(r platform.Record) bool { return r.Synced == "milan" })
 	return want
 }
 
@@ -85,16 +96,19 @@ func (w *world) begun(db postgres.Server, passwords postgres.Passwords) {
 // applied applies what needs no order.
 func (w *world) applied(d *local.Driver, want schema.Deployment) {
 	w.t.Helper()
-	seen, err := d.Observe(w.t.Context(), want)
-	if err != nil {
-		w.t.Fatal(err)
-	}
 	changes := w.changes(d, want)
 	for _, r := range want.Regions {
 		own := slices.DeleteFunc(slices.Clone(changes), func(c drift.Change) bool { return !strings.HasSuffix(string(c.Address), r.Name) })
-		if err := w.in(r.Name, func() error { return d.Apply(w.t.Context(), want, own, seen.Record.Epoch) }); err != nil {
-			w.t.Fatal(err)
-		}
+		w.eventually("nobody saves a newer epoch meanwhile", func() bool { // a watcher may
+			seen, err := d.Observe(w.t.Context(), want)
+			if err == nil {
+				err = w.in(r.Name, func() error { return d.Apply(w.t.Context(), want, own, seen.Record.Epoch) })
+			}
+			if err != nil && !errors.Is(err, platform.ErrOldEpoch) {
+				w.t.Fatal(err)
+			}
+			return err == nil
+		})
 	}
 }
 
