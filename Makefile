@@ -38,7 +38,7 @@ $(PLATFORMS:%=dist/cloakwork-%): dist/cloakwork-%:
 	GOOS=$(word 1,$(subst -, ,$*)) GOARCH=$(word 2,$(subst -, ,$*)) $(BUILD) -o $@ ./cmd/cloakwork
 
 test: deps ## run all tests on a real Keycloak, except those of test-forge, test-crash and test-ha
-	packages=$$(go list ./... | grep -v /forgetest); $(WITH) go test -timeout 25m -skip '^Test(HA|EveryCrashOf(Flows|Authorization|Everything))' $$packages
+	packages=$$(go list ./... | grep -v /forgetest); $(WITH) go test -timeout 35m -skip '^Test(HA|EveryCrashOf(Flows|Authorization|Everything))' $$packages
 
 test-random: deps ## try random realms: N=20 with new seeds, or the one of SEED=5; SHRINK=5m looks so long for the smallest that fails
 	$(WITH) go test -timeout 5h ./reconcile -run TestRandomRealms -args -trials $(or $(N),20) -seed $(or $(SEED),0) -shrink $(or $(SHRINK),5m)
