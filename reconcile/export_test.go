@@ -40,7 +40,7 @@ func (w *world) rich() {
 	}
 	w.admin.Create("/admin/realms", map[string]any{"realm": w.name})
 	every := w.admin.Export(w.name)
-	w.must(http.MethodDelete, "/admin/realms/"+w.name, nil)
+	w.admin.DeleteRealm(w.name)
 	w.admin.Create("/admin/realms", united(every, more))
 	for _, p := range []map[string]any{
 		{"name": "help desk", "type": "role", "config": map[string]any{"roles": `[{"id":"reader"}]`}},
@@ -134,7 +134,7 @@ func TestAnExportAppliesUnchangedWhereNothingIsAndPlansEmptyThere(t *testing.T) 
 			t.Errorf("the export holds %s", nobodys)
 		}
 	}
-	w.must(http.MethodDelete, "/admin/realms/"+w.name, nil)
+	w.admin.DeleteRealm(w.name)
 
 	declared := schema.Load(fstest.MapFS{"export.json": {Data: exported}}, schema.Options{Server: "eu", Version: version})
 	for _, p := range declared.Problems {

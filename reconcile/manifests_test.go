@@ -147,7 +147,7 @@ func TestExportedManifestsPlanEmptyAndMakeTheSameRealm(t *testing.T) {
 		}
 	}
 
-	w.must(http.MethodDelete, "/admin/realms/"+w.name, nil)
+	w.admin.DeleteRealm(w.name)
 	e.Declare = true
 	again := w.loaded(e, version, "client", map[string]string{"": "mail secret", "hub": "hub secret", "search": "search secret", "org.keycloak.storage.UserStorageProvider:ldap:corp": "ldap secret"})
 	run(reconcile.Apply, again)
@@ -200,7 +200,7 @@ func TestExportedManifestsHoldWorkflowsAndTheGroupsOfOrganizations(t *testing.T)
 	}
 	exported.Declare = true
 	e.declared = e.loaded(exported, e.version, "kind", map[string]string{"": "mail secret", "hub": "hub secret", "search": "search secret", "org.keycloak.storage.UserStorageProvider:ldap:corp": "ldap secret"})
-	e.must(http.MethodDelete, "/admin/realms/"+e.name, nil)
+	e.admin.DeleteRealm(e.name)
 	e.pass(reconcile.Apply)
 	if report, wrote := e.pass(reconcile.Apply); len(report.Changes)+len(wrote) > 0 {
 		t.Errorf("a second pass wrote %v\n%s", wrote, text(report))

@@ -43,16 +43,21 @@ const BeforeRestore = "before-restore"
 
 // sealed checks whom a backup is encrypted to.
 func (d *deploying) sealed(at string, b Backup) {
-	switch names := strings.FieldsFunc(b.Encrypt, func(r rune) bool { return r == ',' || r == ' ' || r == '\n' }); {
+	switch _, names, err := Recipients(b.Encrypt); {
 	case b.Encrypt == NotEncrypted:
 	case len(names) == 0:
 		d.problem(b.Origin, "write what age-keygen calls the public key, encrypt: age1…, or encrypt: none where everybody who gets at the destination may read all of it",
 			"spec.%s doesn't say whom it is encrypted to", at)
-	default:
-		if _, err := age.ParseRecipients(strings.NewReader(strings.Join(names, "\n"))); err != nil {
-			d.problem(d.at(at+".encrypt"), "write what age-keygen calls the public key, age1…; the private one never stands in a repository", "spec.%s.encrypt holds no age recipient", at)
-		}
+	case err != nil:
+		d.problem(d.at(at+".encrypt"), "write what age-keygen calls the public key, age1…; the private one never stands in a repository", "spec.%s.encrypt holds no age recipient", at)
 	}
+}
+
+// Recipients are age's, one a line or parted by commas, and as they were written.
+func Recipients(text string) (recipients []age.Recipient, names []string, err error) {
+	names = strings.FieldsFunc(text, func(r rune) bool { return r == ',' || r == '\n' || r == ' ' })
+	recipients, err = age.ParseRecipients(strings.NewReader(strings.Join(names, "\n")))
+	return recipients, names, err
 }
 
 // PermitBackups holds the backups that deployments declare against the destinations that there are: each must be known and

@@ -47,7 +47,7 @@ type backedUp struct {
 	say    func(context.Context, backup.Standing, []backup.Standing) error
 }
 
-func (k *keeper) newBackups(conf *config) *backups {
+func (k *keeper) newBackups(conf *config) (*backups, error) {
 	b := &backups{cli: k.cli, folder: backupsFolder(k.platforms.state), metrics: k.metrics, known: map[string]backedUp{}}
 	prove := schema.ProveDaily
 	if conf != nil {
@@ -55,7 +55,7 @@ func (k *keeper) newBackups(conf *config) *backups {
 	}
 	schedule, err := cron.ParseStandard(prove)
 	if err != nil {
-		panic("backups.prove was checked: " + err.Error())
+		return nil, fmt.Errorf("backups.prove: %w", err)
 	}
 	b.Keeper = &backup.Keeper{
 		Open: func(ctx context.Context, name string) (backup.Destination, error) {
@@ -69,7 +69,7 @@ func (k *keeper) newBackups(conf *config) *backups {
 		Only:   func(deployment string) (func(), error) { return b.cli.onlyBackup(b.folder, deployment) },
 		Log:    k.log,
 	}
-	return b
+	return b, nil
 }
 
 func backupsFolder(state string) string { return filepath.Join(state, "backups") }
@@ -142,7 +142,7 @@ func (b *backups) once(ctx context.Context) bool {
 }
 
 // told writes down how the backups of a deployment stand, and says so on its commit.
-func (b *backups) told(deployment, _ string, all []backup.Standing) {
+func (b *backups) told(deployment string, all []backup.Standing) {
 	text, err := json.MarshalIndent(all, "", "  ")
 	if err == nil {
 		err = replaceFile(filepath.Join(b.folder, deployment+".json"), []byte(b.secrets.redact(string(text))+"\n"))

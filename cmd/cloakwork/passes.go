@@ -52,7 +52,8 @@ func (c *cli) passes(ctx context.Context, args []string, mode reconcile.Mode) (r
 		}
 		return ctx.Err() != nil, printed
 	}
-	waits := map[string]string{} // the deployments whose realms can't be looked at
+	waits := map[string]string{}            // the deployments whose realms can't be looked at
+	unplanned := map[schema.RealmRef]bool{} // and those realms
 	for _, name := range c.deployments(conf.declared) {
 		done, err := r.deployAgreed(ctx, conf, name, mode, plan)
 		waits[name] = unready(name, done)
@@ -82,6 +83,7 @@ func (c *cli) passes(ctx context.Context, args []string, mode reconcile.Mode) (r
 			p.Outputs = out.take(c, ref.Realm)
 		}
 		p.FingerprintKey = key
+		unplanned[ref] = waits != ""
 		report, err := r.pass(ctx, conf, p, waits)
 		if stop, printed := add(report, err, len(schema.Blocking(p.Problems, ref)), ref.String()); printed != nil || stop {
 			return reports, true, printed
@@ -92,7 +94,7 @@ func (c *cli) passes(ctx context.Context, args []string, mode reconcile.Mode) (r
 	}
 	switch {
 	case c.flags.out != "":
-		err = c.save(c.flags.out, args, conf, reports)
+		err = c.save(c.flags.out, args, conf, reports, unplanned)
 	case out.path != "" && mode == reconcile.Apply:
 		err = out.write()
 	}

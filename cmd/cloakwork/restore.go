@@ -243,17 +243,26 @@ func (c *cli) restoreToFolder(ctx context.Context, at backup.Destination, p back
 	return err
 }
 
+// copied is a deployment, and what copies its database.
+func (c *cli) copied(ctx context.Context, name string) (*platforms, deployment, platform.Dumps, error) {
+	p, d, err := c.meantDeployment(ctx, []string{name})
+	if err != nil {
+		return nil, d, nil, err
+	}
+	dumps, err := p.dumps(&d.Declared)
+	if err != nil {
+		err = errors.Join(err, p.close())
+	}
+	return p, d, dumps, err
+}
+
 // restoreToDatabase restores into a new database beside the deployment's.
 func (c *cli) restoreToDatabase(ctx context.Context, name string, at backup.Destination, p backup.Point, keys backup.Keys, database string) error {
-	platforms, d, err := c.meantDeployment(ctx, []string{name})
+	platforms, d, dumps, err := c.copied(ctx, name)
 	if err != nil {
 		return err
 	}
 	defer platforms.close()
-	dumps, err := platforms.dumps(&d.Declared)
-	if err != nil {
-		return err
-	}
 	if err := c.fill(ctx, dumps, d.Declared, at, p, keys, database); err != nil {
 		return err
 	}
@@ -279,15 +288,11 @@ func (c *cli) fill(ctx context.Context, dumps platform.Dumps, d schema.Deploymen
 
 // restoreDeployment has a backup take the place of a deployment's database.
 func (c *cli) restoreDeployment(ctx context.Context, conf *config, name string, at backup.Destination, p backup.Point, keys backup.Keys, r restoring) (err error) {
-	platforms, d, err := c.meantDeployment(ctx, []string{name})
+	platforms, d, dumps, err := c.copied(ctx, name)
 	if err != nil {
 		return err
 	}
 	defer platforms.close()
-	dumps, err := platforms.dumps(&d.Declared)
-	if err != nil {
-		return err
-	}
 	database := "restored_" + strings.ToLower(time.Now().UTC().Format("20060102T150405Z"))
 	label := found{Point: p}.label()
 	if older(d.Record.Good.Version, p.Keycloak) {
@@ -374,7 +379,7 @@ func (c *cli) saved(ctx context.Context, conf *config, dumps platform.Dumps, d d
 	t := backup.Taking{Dumps: dumps, Want: d.Declared, Commit: d.Commit, To: p.To, At: at, Class: schema.BeforeRestore, Keep: schema.RestoreKeep}
 	t.Want.Version = cmp.Or(d.Record.Good.Version, t.Want.Version)
 	if len(p.Recipients) > 0 {
-		if t.Recipients, t.Names, err = backup.Recipients(strings.Join(p.Recipients, ",")); err != nil {
+		if t.Recipients, t.Names, err = schema.Recipients(strings.Join(p.Recipients, ",")); err != nil {
 			return fmt.Errorf("whom %s is encrypted to: %w", found{Point: p}.label(), err)
 		}
 	}

@@ -101,7 +101,9 @@ func (c *cli) keeper(ctx context.Context) (*keeper, error) {
 	if k.points, err = c.restorePoints(conf); err != nil {
 		return nil, err
 	}
-	k.backups = k.newBackups(conf)
+	if k.backups, err = k.newBackups(conf); err != nil {
+		return nil, err
+	}
 	k.servers = c.connect(ctx, conf, k.platforms, k.metrics.sent)
 	if conf == nil {
 		w, err := c.flaggedSource(k.platforms)

@@ -49,8 +49,8 @@ const (
 	savedVersion = 2
 )
 
-// save writes what the reports of a plan say into a new file.
-func (c *cli) save(file string, args []string, conf *configuration, reports []drift.Report) error {
+// save writes what the reports of a plan say into a new file. Unplanned are the realms that nobody could look at.
+func (c *cli) save(file string, args []string, conf *configuration, reports []drift.Report, unplanned map[schema.RealmRef]bool) error {
 	p := savedPlan{Cloakwork: savedHeader, Version: savedVersion, Made: time.Now().UTC().Truncate(time.Second), Paths: args,
 		Source: conf.source, Commit: conf.commit, Environment: conf.environment(), URL: c.flags.server, Deletion: c.flags.realmDeletion}
 	for _, r := range reports {
@@ -61,7 +61,7 @@ func (c *cli) save(file string, args []string, conf *configuration, reports []dr
 		if d := conf.declared.Deployments[r.Deployment]; d != nil {
 			p.Deployments = append(p.Deployments, savedDeployment{d.Name, d.Revision, agreed, bare(r.Steps)})
 		} else {
-			p.Realms = append(p.Realms, savedRealm{r.Server, r.Realm, r.Verdict == drift.Pending && r.Objects == 0, agreed})
+			p.Realms = append(p.Realms, savedRealm{r.Server, r.Realm, unplanned[schema.RealmRef{Server: r.Server, Realm: r.Realm}], agreed})
 		}
 	}
 	text, err := json.MarshalIndent(p, "", "  ")

@@ -27,7 +27,7 @@ type Keeper struct {
 	Keys   Keys
 	Prove  cron.Schedule                                      // when the newest of each is restored aside
 	Recall func(deployment string) []Standing                 // what Told was told last, also by an earlier process; nil where that is lost
-	Told   func(deployment, commit string, all []Standing)    // after whatever was done
+	Told   func(deployment string, all []Standing)            // after whatever was done, and when another commit is in force
 	Only   func(deployment string) (unlock func(), err error) // keeps other processes from the same
 	Log    *slog.Logger
 
@@ -199,7 +199,7 @@ func (k *Keeper) round(ctx context.Context, l *loop, known map[string]Standing, 
 	maps.DeleteFunc(known, func(key string, _ Standing) bool { return !declared[key] })
 	if did || l.told != commit {
 		l.told = commit
-		k.Told(l.name, commit, sorted(known))
+		k.Told(l.name, sorted(known))
 	}
 	return next
 }
@@ -373,7 +373,7 @@ func Sealing(b schema.Backup) (r []age.Recipient, names []string, err error) {
 	if b.Encrypt == schema.NotEncrypted {
 		return nil, nil, nil
 	}
-	return Recipients(b.Encrypt)
+	return schema.Recipients(b.Encrypt)
 }
 
 // proofDue is when the newest backup is to be restored aside.

@@ -37,7 +37,7 @@ func newKeeping(t *testing.T, db platform.Dumps, keys ...age.Identity) *keeping 
 		Dumps:  func(*schema.Deployment) (platform.Dumps, error) { return db, nil },
 		Keys:   func() (Identities, error) { return k.keys, nil },
 		Recall: func(string) []Standing { return k.kept },
-		Told: func(_, _ string, all []Standing) {
+		Told: func(_ string, all []Standing) {
 			k.kept = all
 			k.last <- all
 		},

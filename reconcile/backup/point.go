@@ -12,8 +12,6 @@ import (
 	"strings"
 	"time"
 
-	"filippo.io/age"
-
 	"github.com/cloakwork/cloakwork/reconcile/platform"
 )
 
@@ -186,13 +184,6 @@ func Expire(ctx context.Context, d Destination, deployment, class string, keep t
 		}
 	}
 	return removed, errors.Join(failed...)
-}
-
-// Recipients are age's, one a line or parted by commas.
-func Recipients(text string) ([]age.Recipient, []string, error) {
-	names := strings.FieldsFunc(text, func(r rune) bool { return r == ',' || r == '\n' || r == ' ' })
-	recipients, err := age.ParseRecipients(strings.NewReader(strings.Join(names, "\n")))
-	return recipients, names, err
 }
 
 // notThere tells whether an error is that there is no such object.

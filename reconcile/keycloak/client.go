@@ -233,7 +233,7 @@ func (c *Client) Put(ctx context.Context, path string, body any) error {
 }
 
 // Delete removes what stands at path, or the links that body lists; nil sends none. It is idempotent, and repeated like
-// a PUT. Where the reply was lost and the repeat meets 404, the thing is gone: that is success. A first 404 is an error.
+// a PUT, but for 409. Where the reply was lost and the repeat meets 404, the thing is gone: that is success. A first 404 is an error.
 func (c *Client) Delete(ctx context.Context, path string, body any) error {
 	r, err := write(http.MethodDelete, path, body)
 	if err != nil {

@@ -41,6 +41,18 @@ func (r request) idempotent() bool {
 	return r.read || r.method == http.MethodPut || r.method == http.MethodDelete
 }
 
+// collides tells whether a refusal may come of something else that the server did at that moment, and not of the request.
+func (r request) collides(err error) bool {
+	switch r.method {
+	case http.MethodPut:
+		return IsConflict(err) || is(err, http.StatusInternalServerError)
+	case http.MethodDelete: // 500: what Keycloak (26.7.3) deletes along with it, it looks at in an order of no kind
+		return is(err, http.StatusInternalServerError)
+	default:
+		return false
+	}
+}
+
 type reply struct {
 	request
 	status int
@@ -107,17 +119,17 @@ func (c *Client) do(ctx context.Context, r request) (got reply, err error) {
 			got, err = c.attempt(ctx, r)
 		}
 		var refused *Error
-		if lost && errors.As(err, &refused) {
-			if r.method == http.MethodDelete && refused.Status == http.StatusNotFound {
+		if errors.As(err, &refused) {
+			if r.method == http.MethodDelete && refused.Status == http.StatusNotFound && (lost || collided) {
 				return nil
 			}
-			refused.Repeated = true
+			refused.Repeated = lost
 		}
 		return err
 	}
 	again := func(err error) bool {
 		lost = lost || MayHaveHappened(err)
-		if r.method == http.MethodPut && !collided && (IsConflict(err) || is(err, http.StatusInternalServerError)) {
+		if !collided && r.collides(err) {
 			collided = true
 			return true
 		}

@@ -98,7 +98,7 @@ func TestOnlyWhatIsSafeIsRepeated(t *testing.T) {
 		{"502", answer(502), 2, 1, 2, 2},
 		{"503", answer(503), 2, 1, 2, 2},
 		{"504", answer(504), 2, 1, 2, 2},
-		{"500", answer(500), 1, 1, 2, 1},
+		{"500", answer(500), 1, 1, 2, 2},
 		{"409", answer(409), 1, 1, 2, 1},
 		{"400", answer(400), 1, 1, 1, 1},
 	} {

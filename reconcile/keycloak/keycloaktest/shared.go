@@ -4,8 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"net/http"
-	"net/url"
 	"os"
 	"regexp"
 	"strings"
@@ -62,11 +60,7 @@ func Realm(t testing.TB) string {
 	s := For(t)
 	name := strings.ToLower(strings.Trim(notPlain.ReplaceAllString(strings.TrimPrefix(t.Name(), "Test"), "-"), "-"))
 	name = name[:min(len(name), 40)] + "-" + random()[:8]
-	t.Cleanup(func() {
-		if status := s.Admin(t).Do(http.MethodDelete, "/admin/realms/"+url.PathEscape(name), nil); status != http.StatusNoContent && status != http.StatusNotFound {
-			t.Errorf("delete realm %s: %d", name, status)
-		}
-	})
+	t.Cleanup(func() { s.Admin(t).DeleteRealm(name) })
 	return name
 }
 
