@@ -160,11 +160,19 @@ func (s *session) ask(ctx context.Context, options gocloak.TokenOptions) (*token
 	case saw.status == 0:
 		return nil, fmt.Errorf("POST %s: not sent", path)
 	}
-	return nil, s.explain(saw)
+	refused := s.explain(saw)
+	if saw.status == http.StatusBadRequest && strings.HasPrefix(refused.Message, brokeDown) {
+		return nil, &Unreachable{Method: http.MethodPost, Path: path, Err: errors.New(refused.Message)}
+	}
+	return nil, refused
 }
 
+// brokeDown begins what Keycloak (26.7.3) answers, with a 400, where its database went away while it looked at who signs in.
+// A wrong secret is "Invalid client or Invalid client credentials".
+const brokeDown = "Unexpected error when authenticating client"
+
 // explain makes an error of a reply that holds no token.
-func (s *session) explain(saw *witness) error {
+func (s *session) explain(saw *witness) *SignInError {
 	e := &SignInError{
 		Realm:      s.config.Realm,
 		ClientID:   s.config.ClientID,

@@ -153,6 +153,24 @@ func TestARefusedSignInSaysWhatToDo(t *testing.T) {
 	}
 }
 
+func TestASignInThatBreaksDownOnTheServerIsTriedAgain(t *testing.T) {
+	t.Parallel()
+	var asked atomic.Int64
+	f := before(t, func(w http.ResponseWriter, r *http.Request, pass http.Handler) {
+		if strings.HasSuffix(r.URL.Path, "/token") && asked.Add(1) == 1 { // what Keycloak says while its database is away
+			w.Header().Set("Content-Type", "application/json")
+			w.WriteHeader(http.StatusBadRequest)
+			fmt.Fprint(w, `{"error":"unauthorized_client","error_description":"Unexpected error when authenticating client"}`)
+			return
+		}
+		pass.ServeHTTP(w, r)
+	})
+	noError(t, connect(t, through(f.URL)).Get(t.Context(), "/realms/master", nil, nil))
+	if got := len(f.tokens()); got != 2 {
+		t.Errorf("signed in %d times", got)
+	}
+}
+
 func TestARefusedPasswordIsNotTriedAgainAtOnce(t *testing.T) {
 	t.Parallel()
 	f := before(t, nil)

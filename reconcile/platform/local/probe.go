@@ -38,16 +38,19 @@ func (w *work) probe(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := w.makeProbe(ctx, l, a); err != nil {
-		return err
-	}
 	node, err := w.url(l)
 	if err != nil {
 		return err
 	}
 	var last error
-	done := 0
+	made, done := false, 0
 	err = until(ctx, 100*time.Millisecond, func() (bool, error) {
+		if !made {
+			if last = w.makeProbe(ctx, l, a); last != nil {
+				return false, nil
+			}
+			made = true
+		}
 		if err := login(ctx, node, a.Probe); err != nil {
 			last, done = err, 0
 			return false, nil
