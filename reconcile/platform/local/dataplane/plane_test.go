@@ -36,7 +36,7 @@ func newRegion(t *testing.T, config Config) *region {
 	if err := os.MkdirAll(filepath.Join(dir, "nodes"), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 90*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute)
 	t.Cleanup(cancel)
 	r := &region{NewClient(dir), t, config, ctx}
 	if r.config.Region == "" {
@@ -60,7 +60,7 @@ func (r *region) start() *region {
 		r.t.Fatal(err)
 	}
 	r.t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 		defer cancel()
 		seen, err := r.Look(ctx)
 		for _, n := range seen.Nodes {
@@ -200,7 +200,7 @@ func (r *region) load(users int, fresh bool) *load {
 	l := &load{stop: make(chan bool)}
 	for i := range users {
 		l.all.Go(func() {
-			client := &http.Client{Transport: &http.Transport{DisableKeepAlives: fresh}, Timeout: 20 * time.Second}
+			client := &http.Client{Transport: &http.Transport{DisableKeepAlives: fresh}, Timeout: time.Minute}
 			defer client.CloseIdleConnections()
 			for n := 0; ; n++ {
 				select {

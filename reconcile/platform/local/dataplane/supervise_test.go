@@ -117,17 +117,18 @@ func TestNoProcessButItsOwnIsEverSignalled(t *testing.T) {
 
 func TestANodeThatDoesNotGoIsKilledAfterPatience(t *testing.T) {
 	r := newRegion(t, Config{}).start()
-	r.write("nodes/paris-0/r1.json", Command{Argv: []string{"/bin/sh", "-c", `trap "" TERM; while :; do read x </dev/null; done`}, Log: filepath.Join(r.Dir, "out.log")})
+	log := filepath.Join(r.Dir, "out.log")
+	r.write("nodes/paris-0/r1.json", Command{Argv: []string{"/bin/sh", "-c", `trap "" TERM; echo deaf; exec sleep 600`}, Log: log})
 	r.must(r.Run(r.ctx, 1, "paris-0", "r1"))
-	eventually(t, "it runs", func() bool { return r.look().Nodes[0].Alive })
+	eventually(t, "it hears no signal", func() bool { text, _ := os.ReadFile(log); return string(text) == "deaf\n" })
 	pid := r.pids()["paris-0"]
 	// A caller that doesn't wait, and then one that does: the same patience.
 	short, cancel := context.WithTimeout(r.ctx, 50*time.Millisecond)
 	defer cancel()
-	if err := r.Stop(short, 1, "paris-0", 300*time.Millisecond); err == nil {
+	if err := r.Stop(short, 1, "paris-0", time.Second); err == nil {
 		t.Error("it went at once")
 	}
-	r.must(r.Stop(r.ctx, 1, "paris-0", 300*time.Millisecond))
+	r.must(r.Stop(r.ctx, 1, "paris-0", time.Second))
 	if !gone(pid) {
 		t.Error("stopped, and its process is there")
 	}
@@ -150,6 +151,7 @@ func TestANodeThatDoesNotGoIsKilledAfterPatience(t *testing.T) {
 
 func TestANodeThatCanNotLiveSaysWhyAndIsTriedEverMoreSeldom(t *testing.T) {
 	r := newRegion(t, Config{}).start()
+	began := time.Now()
 	for name, c := range map[string]struct {
 		argv []string
 		why  string
@@ -165,7 +167,6 @@ func TestANodeThatCanNotLiveSaysWhyAndIsTriedEverMoreSeldom(t *testing.T) {
 			return false
 		})
 	}
-	began := time.Now()
 	eventually(t, "it was tried four times", func() bool { return r.look().Nodes[0].Restarts >= 3 })
 	if took := time.Since(began); took < leastPause {
 		t.Errorf("within %s", took)

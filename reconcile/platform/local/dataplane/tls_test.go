@@ -175,7 +175,7 @@ func TestAnUpgradeCostsNoRequestOverHTTP2(t *testing.T) {
 	put(t, filepath.Join(r.Dir, "tls/front.crt"), cert)
 	put(t, filepath.Join(r.Dir, "tls/front.key"), key)
 	r.start().up(1, "paris-0")
-	client := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: a.pool()}, ForceAttemptHTTP2: true}, Timeout: 20 * time.Second}
+	client := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: a.pool()}, ForceAttemptHTTP2: true}, Timeout: time.Minute}
 	defer client.CloseIdleConnections()
 	stop, ended := make(chan bool), make(chan bool)
 	var asked atomic.Int64

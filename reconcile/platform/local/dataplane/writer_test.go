@@ -63,7 +63,7 @@ func dialWriter(t *testing.T, address string) *session {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { conn.Close() })
-	_ = conn.SetDeadline(time.Now().Add(30 * time.Second))
+	_ = conn.SetDeadline(time.Now().Add(5 * time.Minute))
 	return &session{conn, bufio.NewReader(conn)}
 }
 
