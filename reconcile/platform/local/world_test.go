@@ -80,7 +80,7 @@ func (w *world) planes() (planes []*dataplane.Client) {
 
 // destroy ends the data planes, and all that they had run.
 func (w *world) destroy() {
-	ctx, cancel := context.WithTimeout(context.Background(), 90*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 	defer cancel()
 	for _, database := range []bool{false, true} { // nodes first
 		for _, plane := range w.planes() {

@@ -72,7 +72,7 @@ func startedBy(t *testing.T, s Server, c dataplane.Command) (stop func()) {
 		}
 	}
 	t.Cleanup(stop)
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
 	if err := s.AwaitUp(ctx); err != nil {
 		text, _ := os.ReadFile(c.Log)

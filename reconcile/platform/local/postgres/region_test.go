@@ -99,7 +99,7 @@ func (r *region) put(name string, content []byte) {
 }
 
 func (r *region) end() {
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 	defer cancel()
 	if seen, err := r.Client.Look(ctx); err == nil {
 		for _, n := range seen.Nodes {
@@ -143,7 +143,7 @@ func (r *region) start() {
 	r.t.Helper()
 	binary, err := os.Executable()
 	must(r.t, err)
-	ctx, cancel := context.WithTimeout(r.t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(r.t.Context(), 5*time.Minute)
 	defer cancel()
 	must(r.t, r.Start(ctx, binary))
 }
@@ -156,7 +156,7 @@ func (r *region) run() {
 	b, err := json.Marshal(c)
 	must(r.t, err)
 	r.put("nodes/database/r1.json", b)
-	ctx, cancel := context.WithTimeout(r.t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(r.t.Context(), 5*time.Minute)
 	defer cancel()
 	must(r.t, r.Run(ctx, r.next(), "database", "r1"))
 	if err := r.AwaitUp(ctx); err != nil {
@@ -204,7 +204,7 @@ func waitFor(t *testing.T, what string, so func() bool) {
 	t.Helper()
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
-	late := time.After(time.Minute)
+	late := time.After(5 * time.Minute)
 	for !so() {
 		select {
 		case <-tick.C:
@@ -226,7 +226,7 @@ func (r *region) insert(n int) error {
 		return err
 	}
 	config.Password = p[Keycloak]
-	ctx, cancel := context.WithTimeout(r.t.Context(), time.Minute) // a standby may have to come first
+	ctx, cancel := context.WithTimeout(r.t.Context(), 5*time.Minute) // a standby may have to come first
 	defer cancel()
 	conn, err := pgx.ConnectConfig(ctx, config)
 	if err != nil {

@@ -57,7 +57,10 @@ func (s Server) only() (unlock func(), err error) {
 		f.Close()
 		return nil, fmt.Errorf("somebody else uses the scratch server in %s: %w", s.Dir, err)
 	}
-	return func() { f.Close() }, nil
+	return func() {
+		_ = syscall.Flock(int(f.Fd()), syscall.LOCK_UN) // a program that somebody starts this very moment may have the file open, too
+		f.Close()
+	}, nil
 }
 
 // child runs the server. It has nothing to lose, so that it doesn't wait for the disk.
