@@ -48,6 +48,9 @@ func (s *source) repository() {
 	s.work, s.bare, s.mirror = filepath.Join(dir, "work"), filepath.Join(dir, "acme.git"), filepath.Join(dir, "mirror")
 	runGit(s.t, ".", "init", "-q", "--bare", "-b", "main", s.bare)
 	runGit(s.t, ".", "init", "-q", "-b", "main", s.work)
+	for _, dir := range []string{s.bare, s.work} { // since 2.47 git may be at it still while the test's folders are removed
+		runGit(s.t, dir, "config", "maintenance.auto", "false")
+	}
 	runGit(s.t, s.work, "remote", "add", "origin", s.bare)
 }
 
@@ -282,9 +285,9 @@ var _ cron.Schedule = every(0)
 // eventually waits until something holds.
 func eventually(t testing.TB, says string, holds func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(time.Minute); !holds(); {
+	for deadline := time.Now().Add(5 * time.Minute); !holds(); {
 		if time.Now().After(deadline) {
-			t.Fatalf("a minute has passed, and not: %s", says)
+			t.Fatalf("five minutes have passed, and not: %s", says)
 		}
 		time.Sleep(5 * time.Millisecond)
 	}

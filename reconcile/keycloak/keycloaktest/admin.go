@@ -100,10 +100,14 @@ func (a *Admin) DeleteRealm(name string) {
 	}
 }
 
-// must sends a request that has to answer 200 with JSON.
+// must sends a read that has to answer 200 with JSON. It asks twice where the first answer is 500: master has a client for each
+// realm, and other tests' realms come and go while it is read.
 func (a *Admin) must(method, path string, body any) any {
 	a.t.Helper()
 	response, text := a.send(method, path, body)
+	if response.StatusCode == http.StatusInternalServerError {
+		response, text = a.send(method, path, body)
+	}
 	if response.StatusCode != http.StatusOK {
 		a.t.Fatalf("%s %s: %s %s", method, path, response.Status, text)
 	}

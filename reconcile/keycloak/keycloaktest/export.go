@@ -59,7 +59,7 @@ func (s *Server) database(t testing.TB, file string) []byte {
 	t.Helper()
 	admin := s.Admin(t)
 	admin.signIn()
-	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
+	for deadline := time.Now().Add(2 * time.Minute); time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
 		content, err := os.ReadFile(file)
 		if err != nil {
 			t.Fatal(err)

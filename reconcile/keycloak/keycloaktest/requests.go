@@ -113,7 +113,7 @@ func (s *Server) settle(t testing.TB) Mark {
 
 func (s *Server) awaitLine(t testing.TB, text []byte, from Mark) Mark {
 	t.Helper()
-	deadline := time.Now().Add(20 * time.Second)
+	deadline := time.Now().Add(2 * time.Minute)
 	for {
 		log := s.read(t, from, -1)
 		if at := bytes.Index(log, text); at >= 0 {

@@ -99,7 +99,7 @@ func start(ctx context.Context, o Options) (*Server, error) {
 	s.launch = func(ctx context.Context) (*distribution.Scratch, error) {
 		cmd := exec.Command(argv[0], argv[1:]...)
 		cmd.Env, cmd.Dir = env, home
-		ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
+		ctx, cancel := context.WithTimeout(ctx, 10*time.Minute) // what is slow isn't wrong
 		defer cancel()
 		return distribution.StartScratch(ctx, cmd, s.Log, fmt.Sprintf("http://127.0.0.1:%d/health/ready", management), []string{s.Password})
 	}
