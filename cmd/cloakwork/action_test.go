@@ -260,12 +260,14 @@ func TestTheActionDoesOnARunnerWhatItPromises(t *testing.T) {
 		command(t, "git", append([]string{"-c", "user.name=Ada", "-c", "user.email=ada@acme.example"}, args...)...)
 	}
 	git("init", "-q", "-b", "main", origin)
+	git("-C", origin, "config", "maintenance.auto", "false") // since 2.47 git may be at it still while the test's folder is removed
 	for i, description := range []string{"one", "two", "before"} {
 		write(origin, strings.Replace(manifest, "before", description, 1))
 		git("-C", origin, "add", "-A")
 		git("-C", origin, "commit", "-q", "-m", fmt.Sprint("commit ", i))
 	}
 	git("clone", "-q", "--depth", "1", "file://"+origin, workspace) // as actions/checkout does
+	git("-C", workspace, "config", "maintenance.auto", "false")
 
 	const secret = "portal-5ecret-of-the-action"
 	inputs := func(command string, more ...string) map[string]string {

@@ -32,6 +32,7 @@ type person struct {
 func newPerson(t *testing.T) *person {
 	p := &person{t: t, memory: &platformtest.Memory{}, dir: t.TempDir()}
 	p.git("init", "-q", "-b", "main", p.path("work"))
+	p.git("-C", p.path("work"), "config", "maintenance.auto", "false") // since 2.47 git may be at it still while the test's folder is removed
 	return p
 }
 

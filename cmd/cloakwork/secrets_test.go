@@ -156,6 +156,9 @@ func TestNoStatusHoldsASecret(t *testing.T) {
 	}
 	git("init", "-q", "--bare", "-b", "main", origin)
 	git("init", "-q", "-b", "main", ".")
+	for _, repository := range []string{origin, checkout} { // since 2.47 git may be at it still while the test's folder is removed
+		git("-C", repository, "config", "maintenance.auto", "false")
+	}
 	look := func() (statuses string) {
 		t.Helper()
 		var out bytes.Buffer

@@ -27,6 +27,9 @@ func newRepository(t *testing.T) *repository {
 	r := &repository{t: t, work: filepath.Join(t.TempDir(), "work"), bare: filepath.Join(t.TempDir(), "acme.git")}
 	git(t, ".", "init", "-q", "--bare", "-b", "main", r.bare)
 	git(t, ".", "init", "-q", "-b", "main", r.work)
+	for _, dir := range []string{r.bare, r.work} { // since 2.47 git may be at it still while the test's folders are removed
+		git(t, dir, "config", "maintenance.auto", "false")
+	}
 	git(t, r.bare, "config", "http.receivepack", "true")
 	git(t, r.work, "remote", "add", "origin", r.bare)
 	return r
