@@ -224,7 +224,10 @@ func (c *cli) onlyBackup(folder, deployment string) (unlock func(), err error) {
 		f.Close()
 		return nil, fmt.Errorf("another process takes a backup of deployment %s: %w", deployment, err)
 	}
-	return func() { f.Close() }, nil
+	return func() {
+		_ = syscall.Flock(int(f.Fd()), syscall.LOCK_UN) // a program that is started this very moment may have the file open, too
+		f.Close()
+	}, nil
 }
 
 // destination is one of those that the configuration names.

@@ -1,6 +1,7 @@
 package distribution
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha1"
 	"crypto/sha256"
@@ -83,9 +84,14 @@ func (s Store) maven(ctx context.Context, version string) (a archive, sums []str
 	a.from = "Maven's org.keycloak:keycloak-quarkus-dist:" + version + ":tar.gz"
 	if !exists(a.path) {
 		s.say("fetching Keycloak %s (160 MB)", version)
-		get := exec.CommandContext(ctx, "mvn", "-q", "-B", "--strict-checksums", "dependency:get", "-Dmaven.repo.local="+repository,
-			"-Dartifact=org.keycloak:keycloak-quarkus-dist:"+version+":tar.gz", "-Dtransitive=false")
-		out, err := get.CombinedOutput()
+		get := func() ([]byte, error) {
+			return exec.CommandContext(ctx, "mvn", "-q", "-B", "--strict-checksums", "dependency:get", "-Dmaven.repo.local="+repository,
+				"-Dartifact=org.keycloak:keycloak-quarkus-dist:"+version+":tar.gz", "-Dtransitive=false").CombinedOutput()
+		}
+		out, err := get()
+		if ended := new(exec.ExitError); errors.As(err, &ended) && ctx.Err() == nil && !bytes.Contains(out, []byte("Could not find artifact")) {
+			out, err = get() // what broke off half-way goes through the second time, most likely
+		}
 		switch {
 		case errors.Is(err, exec.ErrNotFound):
 			return a, nil, errors.New("mvn is not installed; install maven, or name another source of distributions")
