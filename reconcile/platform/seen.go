@@ -18,6 +18,8 @@ type Seen struct {
 	Dumped  int64    // the epoch of the newest Dump that is complete
 	Past    []Move   // steps of regions that have ended, oldest first, as far back as the platform knows them; nothing is decided by it
 
+	Telemetry []Telemetry // what is sent to collectors, by region, collector and kind; nothing is decided by it
+
 	Have schema.State // what Desired is compared with: of what is ours, all
 	Base schema.State // what was last applied of it; nil where that isn't known
 }
