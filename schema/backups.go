@@ -2,7 +2,6 @@ package schema
 
 import (
 	"slices"
-	"strconv"
 	"strings"
 
 	"filippo.io/age"
@@ -79,30 +78,21 @@ func (c Controller) PermitBackups(d Declared) Declared {
 func (c Controller) backups(w Deployment) (problems []Problem) {
 	active, _ := w.Region(w.Active)
 	elsewhere, others := false, false
-	var places, owners []string
+	places := map[string]string{}
+	for name, to := range c.Destinations {
+		places[name] = to.Location
+	}
+	var stand, owners []string
 	for i, b := range w.Backups {
 		at := index("spec.backups", i)
-		to, known := c.Destinations[b.To]
-		switch {
-		case !known && len(c.Destinations) == 0:
-			problems = append(problems, problemf(b.Origin, "name it there, under destinations: docs/backups.md", "%s.to: the controller's configuration has no destinations", at))
+		to := c.Destinations[b.To]
+		if p := w.refuses(addressee{b.Origin, at + ".to", b.To, b.shown}, "destination", "docs/backups.md", places); p != nil {
+			problems = append(problems, *p)
 			continue
-		case !known:
-			hint := ""
-			if b.shown == strconv.Quote(b.To) {
-				hint = didYouMean(b.To, sortedKeys(c.Destinations))
-			}
-			if hint == "" {
-				hint = "it has " + strings.Join(sortedKeys(c.Destinations), ", ")
-			}
-			problems = append(problems, problemf(b.Origin, hint, "%s.to: the controller's configuration has no destination %s", at, b.shown))
-			continue
-		case len(w.Residency) > 0 && !matches(w.Residency, to.Location):
-			problems = append(problems, problemf(b.Origin, "choose one that stands there", "%s.to: %s is in %s, which spec.residency doesn't allow", at, b.shown, to.Location))
 		}
 		elsewhere = elsewhere || to.Location != active.Location
 		others = others || to.Provider != active.Provider
-		places, owners = append(places, to.Location), append(owners, to.Provider)
+		stand, owners = append(stand, to.Location), append(owners, to.Provider)
 	}
 	if len(problems) > 0 {
 		return problems
@@ -112,7 +102,7 @@ func (c Controller) backups(w Deployment) (problems []Problem) {
 	case active.Location == "":
 		problems = append(problems, problemf(first, "write regions: [{name: …, location: …}]", "spec.backups: one must stand elsewhere than region %s, which has no location", w.Active))
 	case !elsewhere:
-		problems = append(problems, problemf(first, "add one to a destination elsewhere", "spec.backups: all stand in %s, where the active region %s is too", list(places), w.Active))
+		problems = append(problems, problemf(first, "add one to a destination elsewhere", "spec.backups: all stand in %s, where the active region %s is too", list(stand), w.Active))
 	case active.Provider != "" && !others:
 		problems = append(problems, problemf(first, "add one to a destination of another provider", "spec.backups: all are with %s, as the active region %s is", list(owners), w.Active))
 	}

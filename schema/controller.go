@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/url"
 	"path"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -17,7 +18,7 @@ import (
 )
 
 // Controller is the controller's configuration: which servers there are, which repositories may declare what on them, and
-// where backups go. It holds no secret, only where each is found. Paths in it are as written: relative to its own folder.
+// where backups and telemetry go. It holds no secret, only where each is found. Paths in it are as written: relative to its own folder.
 type Controller struct {
 	State        string                 `json:"state"`
 	Metrics      Metrics                `json:"metrics"`
@@ -26,6 +27,7 @@ type Controller struct {
 	Servers      map[string]Server      `json:"servers"`
 	Sources      map[string]Source      `json:"sources"`
 	Destinations map[string]Destination `json:"destinations"`
+	Collectors   map[string]Collector   `json:"collectors"`
 	Platforms    Platforms              `json:"platforms"`
 }
 
@@ -117,6 +119,13 @@ type (
 		PathStyle *bool      `json:"pathStyle"` // the bucket stands in the path; absent: with an endpoint it does
 		AccessKey Credential `json:"accessKey"`
 		SecretKey Credential `json:"secretKey"`
+	}
+	// Collector is where telemetry may go.
+	Collector struct {
+		OTLP     string                `json:"otlp"` // its address; /v1/logs and /v1/metrics follow
+		Headers  map[string]Credential `json:"headers"`
+		CA       string                `json:"ca"`       // a file of PEM certificates to trust besides the system's
+		Location string                `json:"location"` // held against a deployment's residency
 	}
 	Platforms struct {
 		Local LocalPlatform `json:"local"`
@@ -229,6 +238,12 @@ func (r *controlling) at(path string) Origin {
 // secretFields are those that say where a secret is found.
 var secretFields = []string{"password", "clientSecret", "token", "sshKey", "fingerprints", "accessKey", "secretKey", "identity"}
 
+// namedOnes are what stands under names that are the operator's; all values of headers are secret.
+var (
+	namedOnes = []string{"servers", "sources", "destinations", "collectors"}
+	headers   = regexp.MustCompile(`^collectors\.[^.]+\.headers$`)
+)
+
 const whereSecretsAre = "name where it is found: {file: PATH} or {env: NAME}"
 
 // credentials finds secrets that are written out, which are then left out, and never shown.
@@ -236,7 +251,8 @@ func (r *controlling) credentials(label string, values map[string]any) {
 	for _, name := range sortedKeys(values) {
 		at := prefix(label) + name
 		below, isMap := values[name].(map[string]any)
-		if !slices.Contains(secretFields, name) || label == "servers" || label == "sources" || label == "destinations" {
+		secret := slices.Contains(secretFields, name) && !slices.Contains(namedOnes, label) || headers.MatchString(label)
+		if !secret {
 			if isMap {
 				r.credentials(at, below)
 			}
@@ -288,6 +304,9 @@ func (r *controlling) checks() {
 	r.twice()
 	for _, name := range sortedKeys(r.Destinations) {
 		r.destination("destinations."+name, name, r.Destinations[name])
+	}
+	for _, name := range sortedKeys(r.Collectors) {
+		r.collector("collectors."+name, name, r.Collectors[name])
 	}
 	at := "platforms.local.distributions"
 	from := r.Platforms.Local.Distributions

@@ -121,6 +121,7 @@ func (d *deploying) read() *Deployment {
 	d.files()
 	d.times()
 	d.copies()
+	d.sends()
 	d.rules()
 	if d.Deployment.Revision, err = d.revision(); err != nil {
 		d.problem(d.start, "", "spec: %s", err)

@@ -32,15 +32,16 @@ type Deployment struct {
 	TLS      TLS      `json:"tls"`
 	Proxy    Proxy    `json:"proxy"`
 
-	Regions  []Region   `json:"regions"` // never none: where none is declared there is one, called as the deployment
-	Active   string     `json:"active"`  // one of them
-	Standby  string     `json:"standby"` // warm or cold
-	Failover Failover   `json:"failover"`
-	DB       Database   `json:"db"`
-	Backups  []Backup   `json:"backups"`
-	Network  Network    `json:"network"`
-	Update   Update     `json:"update"`
-	Limits   NodeLimits `json:"limits"`
+	Regions   []Region    `json:"regions"` // never none: where none is declared there is one, called as the deployment
+	Active    string      `json:"active"`  // one of them
+	Standby   string      `json:"standby"` // warm or cold
+	Failover  Failover    `json:"failover"`
+	DB        Database    `json:"db"`
+	Backups   []Backup    `json:"backups"`
+	Telemetry []Telemetry `json:"telemetry"`
+	Network   Network     `json:"network"`
+	Update    Update      `json:"update"`
+	Limits    NodeLimits  `json:"limits"`
 
 	Env               []Variable            `json:"env"`
 	AdditionalOptions []Variable            `json:"additionalOptions"`
@@ -51,7 +52,7 @@ type Deployment struct {
 	Resources         Resources             `json:"resources"`
 	Scheduling        map[string]any        `json:"scheduling"`
 
-	Residency []string `json:"residency"` // patterns for the location of regions and backups; none: anywhere
+	Residency []string `json:"residency"` // patterns for the location of regions, backups and collectors; none: anywhere
 	Drift     string   `json:"drift"`     // correct or report
 	Schedule  string   `json:"schedule"`  // cron, when to look for drift besides new commits
 	Suspend   *Suspend `json:"-"`
@@ -118,6 +119,14 @@ type (
 		Encrypt  string   `json:"encrypt"` // age's recipients, parted by commas, or NotEncrypted
 		Origin   Origin   `json:"-"`       // of To
 		shown    string   // To, or that it came from $(…)
+	}
+	// Telemetry is what nodes log and count, sent to a collector.
+	Telemetry struct {
+		To      string   `json:"to"` // a collector of the controller's configuration
+		Logs    bool     `json:"logs"`
+		Metrics Duration `json:"metrics"` // between two looks; zero: none are sent
+		Origin  Origin   `json:"-"`       // of To
+		shown   string   // To, or that it came from $(…)
 	}
 	// Network says who may reach what: ordered rules, of which the first that matches holds.
 	Network struct {
