@@ -15,7 +15,7 @@ import (
 
 func (c *cli) dataplane() *cobra.Command {
 	var dir string
-	var supervise, watch bool
+	var supervise, watch, ship bool
 	cmd := &cobra.Command{
 		Use:   "dataplane --dir DIR",
 		Short: "Serve a region on platform local",
@@ -23,7 +23,9 @@ func (c *cli) dataplane() *cobra.Command {
 			"primary of the database, and has them run. The driver starts it and tells it what to do; it goes on when the controller is gone.\n" +
 			"\n" +
 			"With --watch it is the region's watcher, which has another region take over from one that is lost, as was declared last.\n" +
-			"The data plane has it run, where failover is automatic.",
+			"The data plane has it run, where failover is automatic.\n" +
+			"\n" +
+			"With --ship it sends what the region's nodes log and count to collectors. The data plane has it run, where telemetry is declared.",
 		Example: "  cloakwork dataplane --supervise --dir /var/lib/cloakwork/eu/paris",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -31,8 +33,10 @@ func (c *cli) dataplane() *cobra.Command {
 				return advise("give --dir DIR, a folder that holds a plane.json", "no folder is given")
 			}
 			switch {
-			case watch && supervise:
-				return advise("give one of them", "--watch and --supervise don't go together")
+			case watch && supervise || ship && supervise || watch && ship:
+				return advise("give one of them", "--supervise, --watch and --ship don't go together")
+			case ship:
+				return c.ship(cmd.Context(), dir)
 			case watch:
 				return c.watch(cmd.Context(), dir)
 			case supervise:
@@ -44,6 +48,7 @@ func (c *cli) dataplane() *cobra.Command {
 	cmd.Flags().StringVar(&dir, "dir", "", "folder of the region's data plane")
 	cmd.Flags().BoolVar(&supervise, "supervise", false, "have a data plane run, whatever happens to it")
 	cmd.Flags().BoolVar(&watch, "watch", false, "be the region's watcher")
+	cmd.Flags().BoolVar(&ship, "ship", false, "send the region's telemetry")
 	return cmd
 }
 
@@ -66,5 +71,15 @@ func (c *cli) watch(ctx context.Context, dir string) error {
 		}
 		return driver.Declared()
 	}}.Run(ctx)
+	return nil
+}
+
+// ship sends the telemetry of a region, until it is told to end, or there is none.
+func (c *cli) ship(ctx context.Context, dir string) error {
+	s, err := local.OpenShipper(dir, slog.New(slog.NewJSONHandler(c.errs, nil))) // into the shipper's own file
+	if err != nil {
+		return err
+	}
+	s.Run(ctx)
 	return nil
 }

@@ -69,7 +69,7 @@ func (p *person) types(args ...string) (out, errs string, code int) {
 
 func (p *person) cli(out, errs io.Writer) *cli {
 	c := newCLI(strings.NewReader(""), out, errs)
-	c.drivers = map[string]opener{"local": func(*cli, schema.Platforms, string) (host, error) {
+	c.drivers = map[string]opener{"local": func(*platforms) (host, error) {
 		return host{Driver: p.memory.Process(), Admin: func(context.Context, schema.Deployment) (keycloak.Config, error) {
 			return keycloak.Config{}, errors.New("nobody answers there")
 		}}, nil

@@ -46,6 +46,11 @@ func (h *hiding) configured(c *cli, conf *config) {
 			read(d.S3.SecretKey)
 		}
 	}
+	for _, to := range conf.Collectors {
+		for _, header := range to.Headers {
+			read(header)
+		}
+	}
 	for _, s := range conf.Sources {
 		read(s.Git.Token)
 		read(s.Git.SSHKey)
@@ -123,7 +128,7 @@ func (h *hiding) under(secret bool, v any) {
 	}
 }
 
-var secretName = regexp.MustCompile(`(?i)(passw|secret|token|credential|private|api_?key|access_?key|encryption|^hidden$|sops_age_key$)`)
+var secretName = regexp.MustCompile(`(?i)(passw|secret|token|credential|private|api_?key|access_?key|encryption|^hidden$|^headers$|_headers$|sops_age_key$)`)
 
 // hidden is where secrets stand, whoever knows them.
 var hidden = []struct {

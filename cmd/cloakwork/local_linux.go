@@ -9,9 +9,10 @@ import (
 )
 
 // openLocal opens platform local.
-func openLocal(c *cli, settings schema.Platforms, state string) (host, error) {
-	driver, err := local.Open(localFolder(settings.Local.Folder, state), local.Options{
-		Log: c.log, User: settings.Local.User, Source: distributions(settings.Local.Distributions)})
+func openLocal(p *platforms) (host, error) {
+	settings := p.settings.Local
+	driver, err := local.Open(localFolder(settings.Folder, p.state), local.Options{
+		Log: p.log, User: settings.User, Source: distributions(settings.Distributions), Collector: p.collector})
 	if err != nil {
 		return host{}, err
 	}

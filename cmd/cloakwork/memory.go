@@ -38,18 +38,19 @@ type remembered struct {
 
 // deployed is a deployment as it was last seen.
 type deployed struct {
-	Name     string            `json:"name"`
-	Platform string            `json:"platform"`
-	Commit   string            `json:"commit,omitempty"` // that is in force
-	Revision string            `json:"revision"`
-	At       time.Time         `json:"at"`
-	Error    string            `json:"error,omitempty"` // why nobody could look since
-	Record   platform.Record   `json:"record"`
-	Move     *moved            `json:"move,omitempty"`
-	Past     []moved           `json:"past,omitempty"` // steps of regions that have ended, oldest first
-	Regions  []region          `json:"regions"`
-	Nodes    []node            `json:"nodes"`
-	Declared schema.Deployment `json:"declared"` // what a driver needs to look again: nothing secret
+	Name      string               `json:"name"`
+	Platform  string               `json:"platform"`
+	Commit    string               `json:"commit,omitempty"` // that is in force
+	Revision  string               `json:"revision"`
+	At        time.Time            `json:"at"`
+	Error     string               `json:"error,omitempty"` // why nobody could look since
+	Record    platform.Record      `json:"record"`
+	Move      *moved               `json:"move,omitempty"`
+	Past      []moved              `json:"past,omitempty"` // steps of regions that have ended, oldest first
+	Regions   []region             `json:"regions"`
+	Nodes     []node               `json:"nodes"`
+	Telemetry []platform.Telemetry `json:"telemetry,omitempty"`
+	Declared  schema.Deployment    `json:"declared"` // what a driver needs to look again: nothing secret
 }
 
 // The JSON forms of what a platform shows.
@@ -104,6 +105,7 @@ func (d *deployed) see(seen platform.Seen, at time.Time) {
 	for _, n := range seen.Nodes {
 		d.Nodes = append(d.Nodes, node(n))
 	}
+	d.Telemetry = slices.Clone(seen.Telemetry)
 	for _, r := range seen.Regions {
 		d.Regions = append(d.Regions, region(r))
 	}

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"runtime/pprof"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -27,16 +28,17 @@ import (
 type metrics struct {
 	registry *prometheus.Registry
 
-	passes   *prometheus.CounterVec
-	seconds  *prometheus.HistogramVec
-	changes  *prometheus.CounterVec
-	requests *prometheus.CounterVec
-	drifted  *prometheus.GaugeVec
-	success  *prometheus.GaugeVec
-	life     *prometheus.GaugeVec
-	nodes    *prometheus.GaugeVec
-	epoch    *prometheus.GaugeVec
-	regions  regionMetrics
+	passes    *prometheus.CounterVec
+	seconds   *prometheus.HistogramVec
+	changes   *prometheus.CounterVec
+	requests  *prometheus.CounterVec
+	drifted   *prometheus.GaugeVec
+	success   *prometheus.GaugeVec
+	life      *prometheus.GaugeVec
+	nodes     *prometheus.GaugeVec
+	epoch     *prometheus.GaugeVec
+	regions   regionMetrics
+	telemetry telemetryMetrics
 
 	backupTaken, backupProven, backupWell *prometheus.GaugeVec
 
@@ -68,11 +70,12 @@ func newMetrics() *metrics {
 		backupProven: gauge("cloakwork_backup_last_proven_timestamp_seconds", "When a backup was last restored aside with all that was in it.", "deployment", "class", "to"),
 		backupWell:   gauge("cloakwork_backup_well", "1 where the last try to take a backup, or to prove one, came to what it should.", "deployment", "class", "to", "of"),
 		regions:      newRegionMetrics(gauge),
+		telemetry:    newTelemetryMetrics(gauge),
 		realms:       map[string]map[schema.RealmRef]bool{}, deploys: map[string]map[string]bool{},
 	}
 	info := gauge("cloakwork_build_info", "1, with the version of the program.", "version")
 	info.WithLabelValues(version()).Set(1)
-	for _, of := range m.regions.all() {
+	for _, of := range append(m.regions.all(), m.telemetry.all()...) {
 		m.registry.MustRegister(of)
 	}
 	m.registry.MustRegister(m.passes, m.seconds, m.changes, m.requests, m.drifted, m.success, m.life, m.nodes, m.epoch, m.backupTaken, m.backupProven, m.backupWell, info,
@@ -143,6 +146,7 @@ func (m *metrics) seen(source string, want schema.Deployment, done reconcile.Dep
 	}
 	m.epoch.WithLabelValues(want.Name).Set(float64(done.Record.Epoch))
 	m.regions.show(want.Name, done)
+	m.telemetry.show(want.Name, done.Seen.Telemetry)
 }
 
 // looked forgets what is no longer in force, so that what once was declared isn't shown for ever.
@@ -160,7 +164,7 @@ func (m *metrics) looked(source string, l reconcile.Look) {
 	}
 	for name := range m.deploys[source] {
 		if _, ok := l.InForce[schema.RealmRef{Server: name}]; !ok {
-			for _, of := range append(m.regions.all(), m.life, m.nodes, m.epoch) {
+			for _, of := range slices.Concat(m.regions.all(), m.telemetry.all(), []*prometheus.GaugeVec{m.life, m.nodes, m.epoch}) {
 				of.DeletePartialMatch(prometheus.Labels{"deployment": name})
 			}
 			delete(m.deploys[source], name)

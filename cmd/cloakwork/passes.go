@@ -124,9 +124,12 @@ func (c *cli) meant(args []string, file *config) (conf *configuration, refs []sc
 		return nil, nil, false, err
 	}
 	conf.declared = c.unserved(conf.declared)
+	places := schema.Controller{}
 	if file != nil {
-		conf.declared = file.PermitBackups(conf.declared)
+		places = file.Controller
+		conf.declared = places.PermitBackups(conf.declared)
 	}
+	conf.declared = places.PermitTelemetry(conf.declared)
 	c.problems(conf.declared)
 	refs, err = c.wanted(conf.declared)
 	deployments := c.deployments(conf.declared)

@@ -27,11 +27,12 @@ type host struct {
 }
 
 // opener opens a platform, by what the configuration says of it.
-type opener func(c *cli, settings schema.Platforms, state string) (host, error)
+type opener func(*platforms) (host, error)
 
 // platforms are those of one process, each opened when a deployment first names it.
 type platforms struct {
 	*cli
+	conf     *config // nil where none is given
 	settings schema.Platforms
 	state    string
 
@@ -41,7 +42,7 @@ type platforms struct {
 }
 
 func (c *cli) openPlatforms(conf *config) *platforms {
-	p := &platforms{cli: c, state: c.stateFolder(conf), opened: map[string]host{}, driven: map[string]schema.Deployment{}}
+	p := &platforms{cli: c, conf: conf, state: c.stateFolder(conf), opened: map[string]host{}, driven: map[string]schema.Deployment{}}
 	if conf != nil {
 		p.settings = conf.Platforms
 		p.settings.Local.Folder, p.settings.Local.Distributions.Folder = conf.path(p.settings.Local.Folder), conf.path(p.settings.Local.Distributions.Folder)
@@ -81,7 +82,7 @@ func (p *platforms) drive(d *schema.Deployment) (platform.Driver, error) {
 	s, ok := p.opened[d.Platform]
 	if !ok {
 		var err error
-		if s, err = p.cli.drivers[d.Platform](p.cli, p.settings, p.state); err != nil {
+		if s, err = p.cli.drivers[d.Platform](p); err != nil {
 			return nil, fmt.Errorf("open platform %s: %w", d.Platform, err)
 		}
 		p.opened[d.Platform] = s

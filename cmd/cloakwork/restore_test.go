@@ -72,7 +72,7 @@ func TestADeploymentIsBackedUpShownAndRestored(t *testing.T) {
 		t.Helper()
 		var out strings.Builder
 		c := newCLI(strings.NewReader(typed), &out, &out)
-		c.drivers = map[string]opener{"local": func(*cli, schema.Platforms, string) (host, error) {
+		c.drivers = map[string]opener{"local": func(*platforms) (host, error) {
 			return host{Driver: p.memory.Process(), Dumps: db, Admin: func(context.Context, schema.Deployment) (keycloak.Config, error) {
 				return keycloak.Config{}, errors.New("nobody answers there")
 			}}, nil

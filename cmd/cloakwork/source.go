@@ -133,7 +133,8 @@ func (c *cli) flaggedSource(p *platforms) (*watched, error) {
 	w.Name = fmt.Sprintf("%s-%x", filepath.Base(url), sum[:4])
 	w.folder = filepath.Join(p.state, "mirrors", w.Name)
 	w.load = func(tree fs.FS, o schema.Options) schema.Declared {
-		return schema.Controller{}.PermitBackups(c.ours(c.load(tree, nil, "", o)))
+		none := schema.Controller{}
+		return none.PermitTelemetry(none.PermitBackups(c.ours(c.load(tree, nil, "", o))))
 	}
 	a, err := c.flaggedAccess(repository)
 	w.read = func() (access, error) { return a, nil }
@@ -176,7 +177,7 @@ func (c *cli) configuredSource(conf *config, p *platforms, servers *connections,
 	w := &watched{Source: conf.Sources[name], folder: filepath.Join(p.state, "mirrors", name)}
 	w.Repository = conf.repository(w.Repository)
 	w.load = func(tree fs.FS, o schema.Options) schema.Declared {
-		return conf.PermitBackups(conf.Permit(name, c.load(tree, nil, "", o)))
+		return conf.PermitTelemetry(conf.PermitBackups(conf.Permit(name, c.load(tree, nil, "", o))))
 	}
 	w.read = func() (access, error) { return c.configuredAccess(conf, servers, w.Source) }
 	return w

@@ -179,7 +179,8 @@ func (s overview) bad() bool {
 		slices.ContainsFunc(s.Deployments, func(d deployment) bool {
 			down := slices.ContainsFunc(d.Nodes, func(n node) bool { return !n.Stopped && !n.Ready })
 			backups := slices.ContainsFunc(d.Backups, func(s backup.Standing) bool { return s.Why != "" || s.Unproven != "" })
-			return failed(d.Verdict) || backups || d.Record.Lifecycle == platform.Error || down && d.Record.Lifecycle != platform.Starting
+			unsent := slices.ContainsFunc(d.Telemetry, func(t platform.Telemetry) bool { return t.Why != "" })
+			return failed(d.Verdict) || backups || unsent || d.Record.Lifecycle == platform.Error || down && d.Record.Lifecycle != platform.Starting
 		})
 }
 
@@ -245,6 +246,9 @@ func (s overview) text(b *strings.Builder, paint drift.Paint) {
 		}
 		for _, s := range d.Backups {
 			line("  backup  %s", strings.Join(backupWords(s, ago, paint), ", "))
+		}
+		for _, t := range d.Telemetry {
+			line("  %-7s %-10s %s", t.Of, drift.Escape(t.Region), strings.Join(telemetryWords(t, ago, paint), ", "))
 		}
 		for l := range strings.Lines(d.Record.Fault.Log) {
 			line("  %s %s", paint("faint", "|"), drift.Escape(strings.TrimRight(l, "\r\n")))

@@ -141,6 +141,10 @@ func (d *Driver) Desired(want schema.Deployment) (schema.State, schema.Facts, er
 		state[a] = schema.Object{Address: a, Fields: fields, Origin: want.Origin}
 	}
 	d.desireDatabases(want, state)
+	facts[telemetryKind] = telemetryFacts
+	if err := d.desireTelemetry(want, state); err != nil {
+		return nil, nil, err
+	}
 	return state, facts, desireWatchers(want, state)
 }
 
@@ -215,6 +219,8 @@ func (s site) apply(ctx context.Context, want schema.Deployment, c drift.Change,
 	switch {
 	case c.Address.Kind() == platform.Watchers:
 		return s.applyWatcher(ctx, want, c, epoch)
+	case c.Address.Kind() == telemetryKind:
+		return s.applyTelemetry(ctx, c, epoch)
 	case c.Address.Kind() != "fronts":
 		return s.applyDatabase(ctx, want, c)
 	case c.Op == drift.Delete:

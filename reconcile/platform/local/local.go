@@ -38,6 +38,8 @@ type Options struct {
 	Cache  string        // where distributions and builds are; default /var/cache/cloakwork for root, distribution.CacheDir for others
 	Source string        // where distributions come from, as distribution.Store has it
 	Ready  time.Duration // how long a node may take to get ready, in its cluster; default 5m
+
+	Collector func(name string) (platform.Collector, error) // those that telemetry may go to; nil where there are none
 }
 
 // Open is a driver that keeps deployments in a folder, which is made where it is missing.

@@ -33,6 +33,7 @@ func planeMain(args []string) int {
 	dir := flags.String("dir", "", "")
 	supervise := flags.Bool("supervise", false, "")
 	watch := flags.Bool("watch", false, "")
+	ship := flags.Bool("ship", false, "")
 	_ = flags.Parse(args)
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	defer stop()
@@ -42,6 +43,9 @@ func planeMain(args []string) int {
 	}
 	if *watch {
 		do = watcherMain
+	}
+	if *ship {
+		do = shipperMain
 	}
 	if err := do(ctx, *dir); err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -66,4 +70,12 @@ func watcherMain(ctx context.Context, dir string) error {
 		return driver.Declared()
 	}}.Run(ctx)
 	return nil
+}
+
+func shipperMain(ctx context.Context, dir string) error {
+	s, err := local.OpenShipper(dir, slog.New(slog.NewTextHandler(os.Stderr, nil)))
+	if err == nil {
+		s.Run(ctx)
+	}
+	return err
 }

@@ -71,6 +71,9 @@ func (s site) seeRegions(ctx context.Context, want schema.Deployment, seen *plat
 		if err := s.haveWatcher(r, seen.Have); err != nil {
 			return nil, err
 		}
+		if err := s.haveTelemetry(r, seen); err != nil {
+			return nil, err
+		}
 		if left(want, seen.Record, seen.Regions[i]) {
 			for _, a := range []schema.Address{frontAddress(r.name), postgres.Object(r.name, nil).Address} {
 				if o, applied := seen.Base[a]; applied {

@@ -2,26 +2,19 @@ package local
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strings"
 
 	"github.com/cloakwork/cloakwork/drift"
 	"github.com/cloakwork/cloakwork/reconcile/platform"
-	"github.com/cloakwork/cloakwork/reconcile/platform/local/dataplane"
 	"github.com/cloakwork/cloakwork/schema"
 )
 
 // Each region of those that take over from each other by themselves has a watcher, which its data plane has run. What it goes
 // by is an object that needs no order, watchers/milan: where that is as desired, the watcher knows what was declared last.
-
-// watcherSlot is what the data plane calls the watcher's process. Nodes' names end with a number.
-const watcherSlot = "watcher"
 
 // watch is what a watcher is told: watch.json in the folder of its data plane. Nothing in it is secret.
 type watch struct {
@@ -109,8 +102,7 @@ func (s site) haveWatcher(r seenRegion, have schema.State) error {
 	if err != nil || !there {
 		return err
 	}
-	_, revision := s.watcher(r.name)
-	if slot := r.Told.Nodes[watcherSlot]; r.answers && (!slot.Run || slot.Revision != revision) || w.Site != s.post(r.name) {
+	if !s.told(r, watcher) || w.Site != s.post(r.name) {
 		return nil
 	}
 	o, err := w.Told.object(r.name)
@@ -124,40 +116,12 @@ func (s site) post(region string) post {
 	return post{Deployments: s.Driver.dir, Deployment: s.name, Region: region, User: s.User, Cache: s.Cache}
 }
 
-// watcher is how the data plane of a region runs its watcher: with what finds the programs of a node and of PostgreSQL, and no
-// secret of ours. What of that is the surroundings of whoever asks makes no other revision.
-func (s site) watcher(region string) (c dataplane.Command, revision string) {
-	c.Argv = []string{s.Binary, "dataplane", "--watch", "--dir", s.path("regions", region, "plane")}
-	for _, name := range []string{"PATH", "HOME", "JAVA_HOME", "CLOAKWORK_CACHE"} {
-		if value, there := os.LookupEnv(name); there {
-			c.Env = append(c.Env, name+"="+value)
-		}
-	}
-	c.Dir, c.Log = "/", s.path("regions", region, "log", watcherSlot+".log")
-	sum := sha256.Sum256([]byte(strings.Join(c.Argv, "\x00")))
-	return c, hex.EncodeToString(sum[:digestSize])
-}
-
-// applyWatcher has the watcher of a region go by what is declared now, or be none. One whose data plane doesn't answer is told
-// to run when that is back.
+// applyWatcher has the watcher of a region go by what is declared now, or be none.
 func (s site) applyWatcher(ctx context.Context, want schema.Deployment, c drift.Change, epoch int64) error {
 	region := c.Address.Name()
-	plane := s.plane(region)
-	seen, err := plane.Look(ctx)
-	answers := err == nil
-	slot, known := seen.Told.Nodes[watcherSlot]
-	command, revision := s.watcher(region)
-	goes := c.Op == drift.Delete
-	if answers && known && slot.Run && (goes || slot.Revision != revision) {
-		if err := plane.Stop(ctx, epoch, watcherSlot, stopTime); err != nil {
+	if c.Op == drift.Delete {
+		if err := s.dismiss(ctx, region, watcher, epoch); err != nil {
 			return err
-		}
-	}
-	if goes {
-		if answers && known {
-			if err := plane.Remove(ctx, epoch, watcherSlot); err != nil {
-				return err
-			}
 		}
 		if err := s.keepFile(nil, false, "regions", region, "plane", watchFile); err != nil {
 			return err
@@ -170,13 +134,8 @@ func (s site) applyWatcher(ctx context.Context, want schema.Deployment, c drift.
 	if err := s.write(watch{s.post(region), outline(want)}, "regions", region, "plane", watchFile); err != nil {
 		return err
 	}
-	if err := s.write(command, "regions", region, "plane", "nodes", watcherSlot, revision+".json"); err != nil {
+	if err := s.engage(ctx, region, watcher, epoch); err != nil {
 		return err
-	}
-	if answers {
-		if err := plane.Run(ctx, epoch, watcherSlot, revision); err != nil {
-			return err
-		}
 	}
 	return s.remember(c)
 }
@@ -222,8 +181,7 @@ func (w *Watcher) Declared() (*schema.Deployment, error) {
 // Stale tells whether another watcher should be in this one's place, or none: its program was replaced, or it isn't told any
 // longer what it began with.
 func (w *Watcher) Stale() bool {
-	program, err := os.Readlink("/proc/self/exe")
-	if err == nil && strings.HasSuffix(program, " (deleted)") {
+	if replaced() {
 		return true
 	}
 	now, err := w.read()

@@ -95,6 +95,25 @@ func (c *Client) Look(ctx context.Context) (seen Seen, err error) {
 	return seen, c.ask(ctx, http.MethodGet, "look", nil, &seen)
 }
 
+// Metrics are what the data plane counts, in Prometheus' text form.
+func (c *Client) Metrics(ctx context.Context) ([]byte, error) {
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://dataplane/metrics", nil)
+	if err != nil {
+		return nil, err
+	}
+	r.Header.Set("Accept", "text/plain")
+	answer, err := c.http.Do(r)
+	if err != nil {
+		return nil, err
+	}
+	defer answer.Body.Close()
+	text, err := io.ReadAll(answer.Body)
+	if err == nil && answer.StatusCode != http.StatusOK {
+		err = errors.New(answer.Status)
+	}
+	return text, err
+}
+
 // Settle takes balancer settings into force, for requests from now on.
 func (c *Client) Settle(ctx context.Context, epoch int64, s Settings) error {
 	_, err := c.tell(ctx, "settle", Order{Epoch: epoch, Settings: s})

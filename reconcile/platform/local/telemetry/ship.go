@@ -42,6 +42,7 @@ type Shipper struct {
 	Region string
 	Nodes  func() ([]Node, error)                          // those that there are now
 	Plane  func(context.Context) (metrics []byte, e error) // of the data plane
+	Stale  func() bool                                     // another shipper should be in this one's place
 	Log    *slog.Logger
 }
 
@@ -51,7 +52,7 @@ const Told = ".json"
 // look is how often files are looked at.
 const look = time.Second
 
-// Run sends to whatever collectors are told, until the context ends.
+// Run sends to whatever collectors are told, until the context ends, there is none, or another shipper should be in this one's place.
 func (s Shipper) Run(ctx context.Context) {
 	running := map[string]*sending{}
 	defer func() {
@@ -63,13 +64,19 @@ func (s Shipper) Run(ctx context.Context) {
 	defer tick.Stop()
 	for {
 		told, err := s.told()
-		if err != nil {
+		switch {
+		case err != nil:
 			s.Log.Error("read which collectors there are", "error", err)
+		case len(told) == 0 || s.Stale():
+			return
 		}
 		for name, r := range running {
 			if c, still := told[name]; err == nil && (!still || !reflect.DeepEqual(c, r.collector)) {
 				r.end()
 				delete(running, name)
+				if !still {
+					s.forget(name, Logs, Metrics)
+				}
 			}
 		}
 		for name, c := range told {
@@ -127,9 +134,7 @@ func (s Shipper) begin(ctx context.Context, name string, c Collector) *sending {
 	} {
 		t := &stream{Shipper: s, collector: c, file: filepath.Join(s.Dir, name+"."+of)}
 		if !signal.wanted {
-			if err := os.Remove(t.file); err != nil && !errors.Is(err, fs.ErrNotExist) {
-				s.Log.Error("forget what was sent", "collector", name, "of", of, "error", err)
-			}
+			s.forget(name, of)
 			continue
 		}
 		both.Go(func() {
@@ -144,6 +149,15 @@ func (s Shipper) begin(ctx context.Context, name string, c Collector) *sending {
 		})
 	}
 	return &sending{c, func() { cancel(); both.Wait() }}
+}
+
+// forget removes what is known of how something was sent.
+func (s Shipper) forget(name string, kinds ...string) {
+	for _, of := range kinds {
+		if err := os.Remove(filepath.Join(s.Dir, name+"."+of)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			s.Log.Error("forget what was sent", "collector", name, "of", of, "error", err)
+		}
+	}
 }
 
 // What is sent.
