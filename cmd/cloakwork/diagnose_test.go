@@ -58,7 +58,7 @@ func unpacked(t *testing.T, name string) map[string]string {
 
 func TestABundleHoldsNoSecret(t *testing.T) {
 	secret := map[string]string{}
-	for _, name := range []string{"server", "git", "key", "folder", "json", "variable", "account", "node", "line", "bearer", "url", "cookie", "code", "destination", "unrelated", "release", "named"} {
+	for _, name := range []string{"server", "git", "key", "folder", "json", "variable", "account", "node", "line", "bearer", "url", "cookie", "code", "destination", "unrelated", "release", "named", "collector", "told"} {
 		secret[name] = "hUsh-" + name + "-7d41c0ffee"
 	}
 	jwt := "eyJhbGciOiJSUzI1NiJ9." + "eyJzdWIiOiJodXNoIn0" + ".c2lnbmF0dXJlLWh1c2g"
@@ -85,8 +85,10 @@ sources:
     allow: {variables: ["PORTAL_*"]}
 destinations:
   far: {location: a, provider: b, s3: {bucket: c, accessKey: {file: destination}, secretKey: {file: destination}}}
+collectors: {watch: {otlp: "https://otel.acme.example", headers: {X-Tenant: {file: collector}}, location: a}}
 platforms: {local: {folder: local}}
 `,
+		"collector": secret["collector"], "local/eu/regions/eu/plane/telemetry/watch.json": `{"otlp": "https://otel.acme.example", "headers": {"X-Tenant": "` + secret["told"] + `"}}`,
 		"git-token": secret["git"] + "\n", "key": secret["key"] + secret["key"] + secret["key"], "destination": secret["destination"], "secrets/portal": secret["folder"] + "\n",
 		"secrets/many.json":                           `{"a": ["` + secret["json"] + `"]}`,
 		"local/eu/account.json":                       `{"secret": "` + secret["account"] + `"}`,
@@ -95,7 +97,7 @@ platforms: {local: {folder: local}}
 		"local/eu/regions/eu/plane/log/eu-0.log": strings.Join([]string{
 			"INFO  started in 3 s, and this line is worth reading",
 			"WARN  login of admin with " + secret["server"] + " refused; git says " + secret["git"] + ", fingerprints by " + secret["key"] + secret["key"] + secret["key"],
-			"DEBUG " + secret["folder"] + " " + secret["json"] + " " + secret["variable"] + " " + secret["account"] + " " + secret["node"] + " " + secret["destination"] + " " + secret["unrelated"] + " " + secret["release"] + " " + secret["named"] + " " + age,
+			"DEBUG " + secret["folder"] + " " + secret["json"] + " " + secret["variable"] + " " + secret["account"] + " " + secret["node"] + " " + secret["destination"] + " " + secret["unrelated"] + " " + secret["release"] + " " + secret["named"] + " " + secret["collector"] + " " + secret["told"] + " " + age,
 			`DEBUG {"client_secret": "` + secret["line"] + `", "user": "ada"}`,
 			"DEBUG Authorization: Bearer " + secret["bearer"], "DEBUG token " + jwt,
 			"DEBUG jdbc:postgresql://keycloak:" + secret["url"] + "@127.0.0.1/keycloak", "DEBUG Cookie: " + secret["cookie"],
