@@ -77,7 +77,7 @@ check: deps ## gofmt, vet, staticcheck, a build for macOS, and the race detector
 	go vet ./...
 	go tool staticcheck ./...
 	GOOS=darwin CGO_ENABLED=0 go build -o /dev/null ./cmd/cloakwork
-	CGO_ENABLED=1 $(WITH) go test -race -timeout 30m -skip '^TestEveryCrashOf(Flows|Authorization|Everything)' ./reconcile ./reconcile/git ./reconcile/keycloak/... ./reconcile/platform/local/dataplane
+	CGO_ENABLED=1 $(WITH) go test -race -timeout 30m -skip '^TestEveryCrashOf(Flows|Authorization|Everything)' ./reconcile ./reconcile/git ./reconcile/keycloak/... ./reconcile/platform/local/dataplane ./reconcile/platform/local/telemetry
 
 # Tools of the tests, as command:packages of Debian. Of PostgreSQL we need the programs: Debian's package is told to make no server of its own.
 TOOLS := javac:default-jdk-headless mvn:maven git:git sshd:openssh-server gcc:gcc,libc6-dev /usr/lib/postgresql/*/bin/postgres:postgresql pip3:python3-pip

@@ -7,14 +7,12 @@ import (
 	"runtime"
 
 	"github.com/spf13/cobra"
-
-	"github.com/cloakwork/cloakwork/schema"
 )
 
 // errLinux is why nothing runs on this machine itself: sockets, processes and their credentials are handled as Linux does.
 var errLinux = errors.New("platform local needs Linux, and this is " + runtime.GOOS)
 
-func openLocal(*cli, schema.Platforms, string) (host, error) { return host{}, errLinux }
+func openLocal(*platforms) (host, error) { return host{}, errLinux }
 
 func (c *cli) dataplane() *cobra.Command {
 	return &cobra.Command{Use: "dataplane", Short: "Serve a region on platform local (Linux)", RunE: func(*cobra.Command, []string) error { return errLinux }}

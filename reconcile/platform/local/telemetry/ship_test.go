@@ -239,9 +239,9 @@ pause_seconds_count 9
 	c := newCollector(t, httptest.NewServer)
 	w.tell(Collector{Collector: at(c.URL), Metrics: 100 * time.Millisecond, About: map[string]string{"service.namespace": "eu"}})
 	w.begin()
-	w.eventually("metrics come", func() bool { c.mu.Lock(); defer c.mu.Unlock(); return c.metrics != nil })
+	w.eventually("metrics come", func() bool { return !w.standing(Metrics).Sent.IsZero() })
 	w.end()
-	if s := w.standing(Metrics); s.Sent.IsZero() || s.To != "watch" || s.Region != "paris" || s.Of != "metrics" {
+	if s := w.standing(Metrics); s.To != "watch" || s.Region != "paris" || s.Of != "metrics" {
 		t.Errorf("%+v", s)
 	}
 	found := map[string]*metrics.Metric{}
