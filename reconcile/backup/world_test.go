@@ -5,11 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"syscall"
 	"testing"
 	"time"
@@ -135,11 +135,9 @@ const ministack = "1.5.33"
 func newCloud(t *testing.T) *cloud {
 	t.Helper()
 	dir := installed(t)
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	free, err := distribution.FreePort()
 	must(t, err)
-	_, port, err := net.SplitHostPort(l.Addr().String())
-	must(t, err)
-	l.Close()
+	port := strconv.Itoa(free)
 	log, err := os.Create(filepath.Join(t.TempDir(), "ministack.log"))
 	must(t, err)
 	cmd := exec.Command("python3", "-m", "ministack")

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -19,6 +18,7 @@ import (
 	"time"
 
 	"github.com/cloakwork/cloakwork/reconcile/platform"
+	"github.com/cloakwork/cloakwork/reconcile/platform/local/distribution"
 	"github.com/cloakwork/cloakwork/schema"
 )
 
@@ -91,14 +91,14 @@ func gone(pid int) bool {
 	return err != nil
 }
 
+// freeAddress is one that other tests' servers don't get by chance before the process that it is for has come to listen there.
 func freeAddress(t *testing.T) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	port, err := distribution.FreePort()
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.Close()
-	return l.Addr().String()
+	return "127.0.0.1:" + strconv.Itoa(port)
 }
 
 func (r *region) write(name string, v any) {

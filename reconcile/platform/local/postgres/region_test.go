@@ -22,6 +22,7 @@ import (
 	"time"
 
 	"github.com/cloakwork/cloakwork/reconcile/platform/local/dataplane"
+	"github.com/cloakwork/cloakwork/reconcile/platform/local/distribution"
 	"github.com/jackc/pgx/v5"
 )
 
@@ -242,10 +243,10 @@ func (r *region) rows() string {
 	return query[string](r.t, r.Server, Database, "SELECT coalesce(string_agg(n::text, ' ' ORDER BY n), '') FROM written")
 }
 
+// freeAddress is one that other tests' servers don't get by chance before the process that it is for has come to listen there.
 func freeAddress(t *testing.T) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	port, err := distribution.FreePort()
 	must(t, err)
-	defer l.Close()
-	return l.Addr().String()
+	return "127.0.0.1:" + strconv.Itoa(port)
 }
