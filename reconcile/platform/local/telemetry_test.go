@@ -200,6 +200,8 @@ func TestARegionsTelemetryIsSentAsDeclaredWhoeverIsGone(t *testing.T) {
 	w.eventually("what was logged comes", func() bool { return c.has("eu-0", "one") })
 	w.eventually("what the data plane counts comes", func() bool { return c.counts("cloakwork-dataplane eu", "cloakwork_front_waiting") })
 
+	w.eventually("it is kept how far that is", func() bool { s := standing(); return len(s) == 2 && s[0].Of == "logs" && !s[0].Sent.IsZero() })
+
 	t.Log("whoever is killed")
 	pid := shipper()
 	for _, file := range []string{fmt.Sprintf("/proc/%d/cmdline", pid), fmt.Sprintf("/proc/%d/environ", pid), filepath.Join(region, "plane", "telemetry", "watch.logs"), filepath.Join(region, "log", "shipper.log")} {

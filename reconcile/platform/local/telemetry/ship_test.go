@@ -137,6 +137,7 @@ func TestWhatRotationRemovedBeforeItWasSentIsSaidToBeLost(t *testing.T) {
 	w.write(line("one"))
 	w.begin()
 	w.gets(c, "one")
+	w.eventually("that is kept", func() bool { return !w.standing(Logs).Sent.IsZero() })
 	w.end()
 	w.write(line("two"))
 	if err := os.Remove(w.log); err != nil {
@@ -244,6 +245,8 @@ pause_seconds_count 9
 	if s := w.standing(Metrics); s.To != "watch" || s.Region != "paris" || s.Of != "metrics" {
 		t.Errorf("%+v", s)
 	}
+	c.mu.Lock() // a request that the shipper gave up at its end may be here still
+	defer c.mu.Unlock()
 	found := map[string]*metrics.Metric{}
 	from := map[string]string{}
 	for _, of := range c.metrics.ResourceMetrics {
