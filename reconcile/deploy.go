@@ -23,7 +23,6 @@ type Deploy struct {
 	Want     *schema.Deployment // what is in force
 	Problems []schema.Problem   // of the tree; those that block the deployment end the pass
 	Commit   string             // "" for what stands in no commit
-	Report   func(drift.Report) // told of the end; may be nil
 	Log      *slog.Logger
 
 	By      string // who decides, as the Record has it; "" is the controller
@@ -53,9 +52,6 @@ func (p Deploy) Run(ctx context.Context) (done Deployed, err error) {
 			conclude(&done.Report, p.Mode, err)
 		}
 		done.Ended = time.Now()
-		if p.Report != nil {
-			p.Report(done.Report)
-		}
 	}()
 	if done.Problems = schema.BlockingDeployment(p.Problems, p.Want.Name); len(done.Problems) > 0 {
 		return done, &Blocked{Why: done.Problems[0].String()}

@@ -12,6 +12,39 @@ import (
 // moment is how soon a deployment is looked at again while a move of it is in progress, and a realm that waits for one.
 const moment = time.Second
 
+// Soon is how long a move in progress is left alone before the next look: not for long where people wait for its end.
+func (d Deployed) Soon() time.Duration {
+	if d.holds() {
+		return moment / 20
+	}
+	return moment
+}
+
+// holds tells whether a move in progress may hold people's requests, for the short time that they can wait.
+func (d Deployed) holds() bool {
+	switch d.Record.Step.Verb {
+	case drift.Gate, drift.Fence, drift.Promote, drift.Follow, drift.Open:
+		return d.Verdict == drift.Progressing
+	}
+	return false
+}
+
+// through makes a pass, and others where people wait, so that they wait for nothing else: not for git, for a forge or for a
+// realm of another server. That ends after a while: a newer commit may be what helps.
+func (p Deploy) through(ctx context.Context) (done Deployed, err error) {
+	for began := time.Now(); ; {
+		done, err = p.Run(ctx)
+		if err != nil || !done.holds() || time.Since(began) > 30*moment {
+			return done, err
+		}
+		select {
+		case <-time.After(done.Soon()):
+		case <-ctx.Done():
+			return done, nil
+		}
+	}
+}
+
 // split tells the deployments from the realms, which may wait for them.
 func split(due []schema.RealmRef) (servers, realms []schema.RealmRef) {
 	for _, ref := range due {
@@ -50,20 +83,19 @@ func (p *Poll) postpone(ctx context.Context, ref schema.RealmRef, k *keep, fresh
 	return report
 }
 
-// deploy makes one pass over a deployment. While a move is in progress the next one follows in a moment.
+// deploy makes a pass over a deployment, and says what came of it. While a move is in progress the next one follows in a moment.
 func (p *Poll) deploy(ctx context.Context, k *keep) drift.Report {
-	pass := Deploy{Mode: Apply, Want: k.deploy, Commit: k.commit, Log: p.Log, Report: func(r drift.Report) {
-		if ctx.Err() == nil || r.Verdict != drift.Errored {
-			p.say(ctx, r)
-		}
-	}}
+	pass := Deploy{Mode: Apply, Want: k.deploy, Commit: k.commit, Log: p.Log}
 	driver, err := p.Drive(k.deploy)
 	var done Deployed
 	if err != nil {
 		done = pass.refuse(err)
 	} else {
 		pass.Driver = driver
-		done, err = pass.Run(ctx)
+		done, err = pass.through(ctx)
+	}
+	if ctx.Err() == nil || done.Verdict != drift.Errored {
+		p.say(ctx, done.Report)
 	}
 	if done.Record.Epoch > 0 || err == nil {
 		k.deployed = &done
@@ -101,7 +133,6 @@ func (p Deploy) refuse(err error) Deployed {
 	now := time.Now()
 	done := Deployed{Report: drift.Report{Commit: p.Commit, Deployment: p.Want.Name, Began: now, Ended: now}}
 	conclude(&done.Report, p.Mode, err)
-	p.Report(done.Report)
 	return done
 }
 

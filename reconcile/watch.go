@@ -85,7 +85,7 @@ func (w *watching) round(ctx context.Context) {
 		w.say(slog.LevelWarn, string(done.Verdict), drift.Escape(err.Error()))
 		return
 	case done.Verdict == drift.Progressing:
-		w.due = time.Now()
+		w.due = time.Now().Add(min(w.Pause, done.Soon()))
 	case !done.Until.IsZero():
 		w.due = earlier(w.due, done.Until)
 	}

@@ -70,9 +70,6 @@ func (c *cli) deployments(d schema.Declared) []string {
 	return slices.Sorted(maps.Keys(d.Deployments))
 }
 
-// pause is how long one waits for a step before the next look.
-const pause = time.Second
-
 // deploy makes a pass over a deployment. Where it is to be as declared, passes follow until it is, or can't be.
 func (r *reach) deploy(ctx context.Context, conf *configuration, name string, mode reconcile.Mode) (done reconcile.Deployed, err error) {
 	want := conf.declared.Deployments[name]
@@ -100,7 +97,7 @@ func (r *reach) deploy(ctx context.Context, conf *configuration, name string, mo
 		<-says
 		says <- done.Says
 		select {
-		case <-time.After(pause):
+		case <-time.After(done.Soon()):
 		case <-ctx.Done():
 			return done, ctx.Err()
 		}

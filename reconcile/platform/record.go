@@ -78,8 +78,9 @@ const (
 
 // GaveUp is a switchover that was given up.
 type GaveUp struct {
-	At  time.Time `json:"at,omitzero"` // UTC
-	Why string    `json:"why,omitempty"`
+	At    time.Time `json:"at,omitzero"` // UTC
+	Why   string    `json:"why,omitempty"`
+	Times int       `json:"times,omitempty"` // in a row
 }
 
 // Decided is who decided that another region be the active one.

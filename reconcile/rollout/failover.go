@@ -235,6 +235,9 @@ func (f *failover) wish() (Decision, bool) {
 		return Decision{}, false
 	}
 	again := r.GaveUp.At.Add(retry)
+	if r.GaveUp.Times == 1 { // what was in the way may have been of the moment, and each try has people wait
+		again = r.GaveUp.At.Add(pause)
+	}
 	if r.Back || r.How != "" && r.Lifecycle == platform.Starting {
 		return hold(drift.Pending, time.Time{}, ", when the nodes are done")
 	}

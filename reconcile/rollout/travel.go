@@ -123,7 +123,7 @@ func (f *failover) turn(why string) Decision {
 	default:
 		r.Toward = ""
 	}
-	r.Step, r.GaveUp = drift.Step{}, platform.GaveUp{At: f.now, Why: why}
+	r.Step, r.GaveUp = drift.Step{}, platform.GaveUp{At: f.now, Why: why, Times: r.GaveUp.Times + 1}
 	return f.going("gives up: %s", why)
 }
 

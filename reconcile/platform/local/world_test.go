@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/cloakwork/cloakwork/drift"
+	"github.com/cloakwork/cloakwork/reconcile"
 	"github.com/cloakwork/cloakwork/reconcile/platform"
 	"github.com/cloakwork/cloakwork/reconcile/platform/local"
 	"github.com/cloakwork/cloakwork/reconcile/platform/local/dataplane"
@@ -186,7 +187,7 @@ func (w *world) drive(d *local.Driver, want schema.Deployment, enough func(rollo
 				w.log.Warn("do", "step", next.Step.String(), "error", err)
 			}
 		}
-		time.Sleep(500 * time.Millisecond)
+		time.Sleep(reconcile.Deployed{Report: drift.Report{Verdict: next.Verdict}, Record: next.Record}.Soon())
 	}
 	w.t.Fatalf("never settled; at last: %s", says)
 	return platform.Seen{}, ""

@@ -104,7 +104,7 @@ func keepsTheRecord(ctx context.Context, s Subject) error {
 	full := platform.Record{Lifecycle: platform.Error, Epoch: 9, Active: "paris", Override: "milan", Declared: "paris",
 		Toward: "milan", Moved: 8, Since: time.Date(2026, 8, 3, 2, 0, 0, 123_000_000, time.UTC), Synced: "milan", Apart: time.Date(2026, 8, 3, 2, 0, 1, 0, time.UTC),
 		Decided: platform.Decided{By: "the watcher of milan", Why: "paris hasn't answered since 02:00:00", At: time.Date(2026, 8, 3, 2, 0, 1, 0, time.UTC)},
-		GaveUp:  platform.GaveUp{At: time.Date(2026, 8, 3, 2, 0, 2, 0, time.UTC), Why: "milan lacks 3 bytes"},
+		GaveUp:  platform.GaveUp{At: time.Date(2026, 8, 3, 2, 0, 2, 0, time.UTC), Why: "milan lacks 3 bytes", Times: 2},
 		Restore: platform.Restoring{Database: "restored", Point: "vault/cold/1", Done: true, Why: "no"},
 		To:      platform.Release{Revision: "r2", Version: "26.7.3", Image: "i", Explicit: "e"},
 		Good:    platform.Release{Revision: "r1", Version: "26.7.2"}, Began: 4, How: platform.Recreate, Back: true,
