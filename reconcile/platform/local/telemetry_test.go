@@ -260,3 +260,24 @@ func TestARegionsTelemetryIsSentAsDeclaredWhoeverIsGone(t *testing.T) {
 		t.Error("its secret is left")
 	}
 }
+
+// hears expects what nodes log and count at the collector.
+func (w *world) hears(c *collector, nodes ...string) {
+	w.t.Helper()
+	for _, node := range nodes {
+		w.eventually("the collector hears that "+node+" has started", func() bool { return c.has(node, "Keycloak 26.7.3 on JVM (powered by Quarkus") })
+		w.eventually("the collector hears what "+node+" counts", func() bool {
+			return c.counts("keycloak "+node, "vendor_cluster_size") && c.counts("keycloak "+node, "agroal_acquire_count_total")
+		})
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.levels["INFO"] == 0 || c.levels[""] > c.levels["INFO"] || c.version != "26.7.3" {
+		w.t.Errorf("records are of levels %v, of Keycloak %q", c.levels, c.version)
+	}
+	for _, bodies := range c.logs {
+		if i := slices.IndexFunc(bodies, func(b string) bool { return strings.HasPrefix(b, "\tat ") }); i >= 0 {
+			w.t.Errorf("a stack trace comes apart from what it is of: %q", bodies[i])
+		}
+	}
+}

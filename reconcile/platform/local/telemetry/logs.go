@@ -70,6 +70,7 @@ func (l *logStream) round(ctx context.Context) (more bool, err error) {
 			continue
 		}
 		if lost {
+			delete(l.Positions, n.Name) // or it would be lost at each look
 			l.lose("the log of " + n.Name + " was cut before all of it was sent")
 		}
 		if len(p.records) == 0 {
