@@ -155,6 +155,9 @@ func placed(d schema.Declared, prefix string) schema.Declared {
 		for i := range deployment.Backups {
 			deployment.Backups[i].Origin = put(deployment.Backups[i].Origin)
 		}
+		for i := range deployment.Telemetry {
+			deployment.Telemetry[i].Origin = put(deployment.Telemetry[i].Origin)
+		}
 	}
 	if e := d.Environment; e != nil {
 		e.Origin = put(e.Origin)

@@ -26,9 +26,9 @@ func TestTelemetryGoesToCollectorsOfTheConfigurationAlone(t *testing.T) {
 		args []string
 		want string
 	}{
-		"no configuration": {nil, "eu.yaml:4:59: spec.telemetry[0].to: the controller's configuration has no collectors"},
+		"no configuration": {nil, "work/eu.yaml:4:59: spec.telemetry[0].to: the controller's configuration has no collectors"},
 		"elsewhere": {configured("collectors: {watch: {otlp: \"https://otel.acme.example\", location: us-east}}\n"),
-			`eu.yaml:4:59: spec.telemetry[0].to: "watch" is in us-east, which spec.residency doesn't allow`},
+			`work/eu.yaml:4:59: spec.telemetry[0].to: "watch" is in us-east, which spec.residency doesn't allow`},
 	} {
 		_, errs, code := p.types(append([]string{"plan", p.path("work")}, c.args...)...)
 		if code != 1 || !strings.Contains(errs, c.want) {
