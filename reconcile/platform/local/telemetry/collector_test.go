@@ -155,7 +155,7 @@ func (w *world) begin() {
 	s := Shipper{Dir: filepath.Join(w.dir, "telemetry"), Region: "paris", Nodes: func() ([]Node, error) { return []Node{w.node}, nil },
 		Plane: func(context.Context) ([]byte, error) {
 			return []byte("# TYPE cloakwork_front_waiting gauge\ncloakwork_front_waiting 3\n"), nil
-		}, Stale: func() bool { return false }, Log: slog.New(slog.NewTextHandler(w.t.Output(), nil))}
+		}, Every: 50 * time.Millisecond, Stale: func() bool { return false }, Log: slog.New(slog.NewTextHandler(w.t.Output(), nil))}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
 	go func() { defer close(done); s.Run(ctx) }()

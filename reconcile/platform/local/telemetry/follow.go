@@ -19,13 +19,11 @@ type Position struct {
 	Sum    string `json:"sum"`  // of these
 }
 
-// How much of a log is read at once, by how much of its beginning a file is known, how many older ones may be there, and how
-// long nobody must have written until the last line is taken for a whole record.
+// How much of a log is read at once, by how much of its beginning a file is known, and how many older ones may be there.
 const (
 	chunk   = 256 << 10
 	headMax = 512
 	older   = 9
-	quiet   = time.Second
 )
 
 // portion is what was read of one file at once.
@@ -46,8 +44,8 @@ func positionAt(offset int64, head []byte) Position {
 }
 
 // read reads the next records of a log, none where there are none yet. Lost tells that the position's file was removed before
-// all of it was read.
-func read(log string, from Position) (p portion, lost bool, err error) {
+// all of it was read. The last record is taken for a whole one when nobody has written for a while.
+func read(log string, from Position, quiet time.Duration) (p portion, lost bool, err error) {
 	first := 0
 	if from.Head > 0 {
 		if first, lost, err = locate(log, from); err != nil || first < 0 {
@@ -59,7 +57,7 @@ func read(log string, from Position) (p portion, lost bool, err error) {
 		at = Position{}
 	}
 	for i := first; i >= 0; i-- {
-		p, err = readFile(name(log, i), at, i > 0)
+		p, err = readFile(name(log, i), at, i > 0, quiet)
 		if err == nil && i < first { // the next file is only that as long as the one before it is where it was
 			if now, _, failed := locate(log, from); failed != nil || now != first {
 				err = errCut
@@ -116,7 +114,7 @@ func (at Position) of(f *os.File) bool {
 var errCut = errors.New("the log was cut meanwhile")
 
 // readFile reads on in one file. Of one that is written no longer, the end is the end of a record.
-func readFile(name string, from Position, closed bool) (p portion, err error) {
+func readFile(name string, from Position, closed bool, quiet time.Duration) (p portion, err error) {
 	f, err := os.Open(name)
 	if errors.Is(err, fs.ErrNotExist) {
 		return p, nil

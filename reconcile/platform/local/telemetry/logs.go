@@ -18,8 +18,8 @@ import (
 // batch is how many records are sent at once.
 const batch = 1000
 
-// How long a collector that takes nothing is left alone, at least and at most.
-const leastPause, mostPause = time.Second, time.Minute
+// mostPause is how long a collector that takes nothing is left alone at most, unless it asks for more.
+const mostPause = time.Minute
 
 // logStream follows the logs of all nodes for one collector.
 type logStream struct {
@@ -28,10 +28,10 @@ type logStream struct {
 }
 
 func (l *logStream) run(ctx context.Context) {
-	pause := leastPause
+	pause := l.Every
 	for ctx.Err() == nil {
 		more, err := l.round(ctx)
-		wait := look
+		wait := l.Every
 		switch {
 		case ctx.Err() != nil:
 			return
@@ -44,7 +44,7 @@ func (l *logStream) run(ctx context.Context) {
 			pause = min(2*pause, mostPause)
 		default:
 			l.well()
-			pause = leastPause
+			pause = l.Every
 			if more {
 				wait = 0
 			}
@@ -64,7 +64,7 @@ func (l *logStream) round(ctx context.Context) (more bool, err error) {
 	}
 	var unread []error
 	for _, n := range nodes {
-		p, lost, err := read(n.Log, l.Positions[n.Name])
+		p, lost, err := read(n.Log, l.Positions[n.Name], l.Every)
 		if err != nil {
 			unread = append(unread, err)
 			continue

@@ -4,6 +4,7 @@
 package telemetry
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -40,27 +41,26 @@ type Node struct {
 type Shipper struct {
 	Dir    string // collectors are told in NAME.json; NAME.logs and NAME.metrics keep how that does
 	Region string
-	Nodes  func() ([]Node, error)                          // those that there are now
-	Plane  func(context.Context) (metrics []byte, e error) // of the data plane
-	Stale  func() bool                                     // another shipper should be in this one's place
+	Nodes  func() ([]Node, error)                            // those that there are now
+	Plane  func(context.Context) (metrics []byte, err error) // of the data plane
+	Every  time.Duration                                     // between two looks at files; 0: a second
+	Stale  func() bool                                       // another shipper should be in this one's place
 	Log    *slog.Logger
 }
 
 // Told is the suffix of the files in which collectors are told.
 const Told = ".json"
 
-// look is how often files are looked at.
-const look = time.Second
-
 // Run sends to whatever collectors are told, until the context ends, there is none, or another shipper should be in this one's place.
 func (s Shipper) Run(ctx context.Context) {
+	s.Every = cmp.Or(s.Every, time.Second)
 	running := map[string]*sending{}
 	defer func() {
 		for _, r := range running {
 			r.end()
 		}
 	}()
-	tick := time.NewTicker(look)
+	tick := time.NewTicker(s.Every)
 	defer tick.Stop()
 	for {
 		told, err := s.told()
