@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -196,14 +197,15 @@ func TestAWatcherHoldsStillWhereItIsToldTo(t *testing.T) {
 				r := newRegions(t)
 				d := twoRegions()
 				change(d)
-				told := d
-				during(t.Context(), []func(context.Context){watcher(r.Process(), "milan", func() (*schema.Deployment, error) { return told, nil }).Run}, func() {
+				var told atomic.Pointer[schema.Deployment]
+				told.Store(d)
+				during(t.Context(), []func(context.Context){watcher(r.Process(), "milan", func() (*schema.Deployment, error) { return told.Load(), nil }).Run}, func() {
 					r.losesParis()
 					time.Sleep(10 * time.Minute)
 					if story := r.story(); story != "" || r.Now().Record.Epoch != 10 {
 						t.Errorf("steps %q, %+v", story, r.Now().Record)
 					}
-					told = twoRegions() // and what is declared then holds
+					told.Store(twoRegions()) // and what is declared then holds
 					r.until("milan takes over", tookOver)
 				})
 				r.check()
@@ -236,10 +238,16 @@ func TestAWatcherLeavesNodesToTheController(t *testing.T) {
 func TestAWatcherGoesByWhatItWasToldLast(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRegions(t)
-		d, err := twoRegions(), error(nil)
-		during(t.Context(), []func(context.Context){watcher(r.Process(), "milan", func() (*schema.Deployment, error) { return d, err }).Run}, func() {
+		var broken atomic.Bool
+		d := twoRegions()
+		during(t.Context(), []func(context.Context){watcher(r.Process(), "milan", func() (*schema.Deployment, error) {
+			if broken.Load() {
+				return nil, errors.New("the disk is broken")
+			}
+			return d, nil
+		}).Run}, func() {
 			time.Sleep(time.Minute)
-			d, err = nil, errors.New("the disk is broken")
+			broken.Store(true)
 			r.losesParis()
 			r.until("milan takes over", tookOver)
 		})
@@ -258,6 +266,7 @@ func TestAWatcherLooksOnlyWhereThereIsSomethingToSee(t *testing.T) {
 		}
 		during(t.Context(), []func(context.Context){w.Run}, func() {
 			time.Sleep(time.Minute + time.Second)
+			synctest.Wait()
 			if looks := len(s.calls); looks != 13 {
 				t.Errorf("%d looks in a minute, one each 5 s are enough", looks)
 			}
