@@ -22,7 +22,8 @@ var kept = map[string][]string{
 // elsewhere it takes what is declared. What nobody declares can't be sent back, and so nothing can.
 func (a *application) unmask(address schema.Address, body map[string]any) error {
 	var want map[string]any
-	for _, c := range a.changes {
+	for i := range a.changes {
+		c := &a.changes[i] // whose outcome others may be writing
 		if c.Address == address && c.Op != drift.Delete {
 			want = c.Want.Fields
 		}

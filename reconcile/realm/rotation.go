@@ -67,8 +67,8 @@ func (a *application) rotatesSecrets() bool {
 		return false
 	}
 	wanted := schema.State{}
-	for _, c := range a.changes {
-		wanted[c.Address] = c.Want
+	for i := range a.changes { // the outcomes of which others may be writing
+		wanted[a.changes[i].Address] = a.changes[i].Want
 	}
 	return rotates(a.live.State) || rotates(wanted)
 }
